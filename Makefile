@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install dev demo test check lint types clean
+
+$(BIN)/qdgs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch torchvision
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $(BIN)/qdgs
+
+$(VENV)/.dev: $(BIN)/qdgs
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(VENV)/.dev
+
+install: $(BIN)/qdgs
+
+dev: $(VENV)/.dev
+
+demo: $(BIN)/qdgs
+	$(BIN)/python experiments/shapes/demo.py --out runs/demo
+
+test: dev
+	$(BIN)/python -m pytest -q -n 2
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: dev
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

@@ -1,0 +1,87 @@
+"""What a generator is, and the names of the known ones."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qdgs.errors import GeneratorError
+
+GENERATORS: dict[str, str] = {
+    "shapes-vae": "qdgs.generators.shapes_vae:ShapesVAE",
+}
+
+MICRO_BATCH = 64
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Latents `(batch_size, latent_dim)` → images `(batch_size, 3, height, width)` in [0, 1].
+
+    Row i of the output depends on row i of the input alone.
+
+    Attributes:
+        latent_dim: Length of a latent.
+        image_size: Height and width of an image in pixels.
+        differentiable: Whether gradients flow from images to latents.
+        prior_norm: Mean norm of latents drawn from the prior, or None where the prior has no shell.
+    """
+
+    latent_dim: int
+    image_size: int
+    differentiable: bool
+    prior_norm: float | None
+
+    def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
+        """Draw latents `(n, latent_dim)` from the prior, float32, on the CPU."""
+        ...
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Images of the latents, on the device of the generator."""
+        ...
+
+
+def check_images(images: Tensor, batch_size: int, image_size: int) -> Tensor:
+    """Return the images, or say what is wrong with them.
+
+    Raises:
+        GeneratorError: NaN, a shape other than `(batch_size, 3, image_size, image_size)`, or values
+            outside [0, 1].
+    """
+    expected = (batch_size, 3, image_size, image_size)
+    if tuple(images.shape) != expected:
+        raise GeneratorError(
+            f"generator: expected images (batch_size, 3, height, width) = {expected}, "
+            f"got {tuple(images.shape)}"
+        )
+    low, high = float(images.detach().amin()), float(images.detach().amax())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise GeneratorError("generator: expected finite pixel values, got NaN or infinity")
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise GeneratorError(f"generator: expected pixel values in [0, 1], got [{low:.3g}, {high:.3g}]")
+    return images.clamp(0, 1)
+
+
+def generate(generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH) -> Iterator[Tensor]:
+    """Images of many latents, micro-batch by micro-batch, without gradients.
+
+    Every micro-batch has the same size (the last one is padded and cut), so that an image does not depend
+    on how many others are rendered with it.
+
+    Args:
+        generator: The generator.
+        latents: `(n, latent_dim)`.
+        micro_batch: Rows at once.
+
+    Yields:
+        Images `(at most micro_batch, 3, height, width)`, checked, in the order of the latents.
+    """
+    for start in range(0, len(latents), micro_batch):
+        rows = latents[start : start + micro_batch]
+        padding = micro_batch - len(rows)
+        padded = torch.cat([rows, rows[-1:].expand(padding, -1)]) if padding else rows
+        with torch.no_grad():
+            images = generator(padded)
+        yield check_images(images, micro_batch, generator.image_size)[: len(rows)]

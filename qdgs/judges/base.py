@@ -1,0 +1,37 @@
+"""What a judge is, and the names of the known ones."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+from torch import Tensor
+
+JUDGES: dict[str, str] = {
+    "shape-cnn": "qdgs.judges.shape_cnn:ShapeCNN",
+    "shape-geometry": "qdgs.judges.shape_geometry:ShapeGeometry",
+}
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Reads attributes off images, and is not the guide.
+
+    Attributes:
+        attributes: Attribute → its values, in order (low, …, high).
+    """
+
+    attributes: Mapping[str, tuple[str, ...]]
+
+    def judge(self, images: Tensor) -> pd.DataFrame:
+        """Attributes of images `(batch_size, 3, height, width)` in [0, 1], one row an image.
+
+        Columns: for each attribute its value (missing where the judge cannot tell) and `<attribute>_score`,
+        continuous and growing from the first value to the last; `accepted`, a bool: what the image shows is
+        whole enough to be judged at all; `quality`, continuous, larger is better.
+        """
+        ...
+
+
+def judge_batches(judge: Judge, batches: Iterable[Tensor]) -> pd.DataFrame:
+    """The judge's rows for a sequence of batches, numbered from 0."""
+    return pd.concat([judge.judge(images) for images in batches], ignore_index=True)

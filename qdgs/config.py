@@ -7,24 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qdgs.errors import ConfigError
+from qdgs.mistakes import Mistake, sentence
+from qdgs.overrides import override
 from qdgs.registry import nearest
+from qdgs.values import ColumnName, GroupValue, Integer, OptionalPrompts, Prompts, Real, refuse_the_same
 
 ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega")
 Algorithm = Literal[
     "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
 ]
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Prompt = Annotated[str, Field(min_length=1, pattern=r"\S")]
-Prompts = Annotated[list[Prompt], BeforeValidator(_as_list), Field(min_length=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Model(BaseModel):
@@ -56,41 +50,37 @@ class ObjectiveConfig(Model):
     """What a good image is, in words."""
 
     positive: Prompts
-    negative: Annotated[list[Prompt], BeforeValidator(_as_list)] = []
+    negative: OptionalPrompts = []
 
     @model_validator(mode="after")
     def _sides_differ(self) -> Self:
-        both = set(self.positive) & set(self.negative)
-        if both:
-            raise ValueError(f"expected different prompts on the two sides, got {sorted(both)[0]!r} on both")
+        refuse_the_same(self.positive, self.negative)
         return self
 
 
 class MeasureConfig(Model):
     """A difference that matters: negative measures are closer to `low`, positive ones to `high`."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    name: ColumnName
     low: Prompts
     high: Prompts
-    cells: Annotated[int, Field(ge=1)] = 50
-    range: Literal["auto"] | tuple[float, float] = "auto"
+    cells: Annotated[Integer, Field(ge=1)] = 50
+    range: Literal["auto"] | tuple[Real, Real] = "auto"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        both = set(self.low) & set(self.high)
-        if both:
-            raise ValueError(f"expected different prompts on the two sides, got {sorted(both)[0]!r} on both")
+        refuse_the_same(self.low, self.high)
         if self.range != "auto" and not self.range[0] < self.range[1]:
-            raise ValueError(f"range: expected low < high, got [{self.range[0]:g}, {self.range[1]:g}]")
+            raise Mistake("range", f"expected low < high, got [{self.range[0]:g}, {self.range[1]:g}]")
         return self
 
 
 class WeightsConfig(Model):
     """Weights b of the losses, L = b0·L_txt + b1·L_reg + b2·L_unq (Chang et al. 2024)."""
 
-    text: float = 1.0
-    latent_norm: Annotated[float, Field(ge=0)] = 0.0
-    uniqueness: Annotated[float, Field(ge=0)] = 0.0
+    text: Real = 1.0
+    latent_norm: Annotated[Real, Field(ge=0.0)] = 0.0
+    uniqueness: Annotated[Real, Field(ge=0.0)] = 0.0
 
 
 class GuideConfig(Model):
@@ -105,7 +95,7 @@ class GuideConfig(Model):
     measures: Annotated[list[MeasureConfig], Field(min_length=1)]
     weights: WeightsConfig = WeightsConfig()
     latent_norm: Literal["shell", "hinge"] = "shell"
-    shell_width: Annotated[float, Field(ge=0)] = 2.0
+    shell_width: Annotated[Real, Field(ge=0.0)] = 2.0
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -113,9 +103,9 @@ class GuideConfig(Model):
         reserved = {"cell", "rank", "objective", "lineage", "group", "label", "id", "index", "evaluation"}
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"measures: expected distinct names, got {name!r} twice")
+                raise Mistake("measures", f"expected distinct names, got {name!r} twice")
             if name in reserved or name.startswith("latent_"):
-                raise ValueError(f"measures: {name!r} is the name of a column of the archive; take another")
+                raise Mistake("measures", f"{name!r} is the name of a column of the archive; take another")
         return self
 
 
@@ -128,35 +118,36 @@ class SearchConfig(Model):
     preset: Literal["tuned", "paper"] = "tuned"
     algorithm: Algorithm = "auto"
     archive: Literal["grid", "cvt"] = "grid"
-    centroids: Annotated[int, Field(ge=1)] = 1000
-    emitters: Annotated[int, Field(ge=1)] = 8
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    evaluations: Annotated[int, Field(ge=1)] = 20_000
-    seconds: Annotated[float, Field(gt=0)] | None = None
-    sigma0: Annotated[float, Field(gt=0)] | None = None
-    step_size: Annotated[float, Field(gt=0)] | None = None
-    iso_sigma: Annotated[float, Field(gt=0)] | None = None
-    line_sigma: Annotated[float, Field(ge=0)] | None = None
+    centroids: Annotated[Integer, Field(ge=1)] = 1000
+    emitters: Annotated[Integer, Field(ge=1)] = 8
+    batch_size: Annotated[Integer, Field(ge=1)] = 32
+    evaluations: Annotated[Integer, Field(ge=1)] = 20_000
+    seconds: Annotated[Real, Field(gt=0.0)] | None = None
+    sigma0: Annotated[Real, Field(gt=0.0)] | None = None
+    step_size: Annotated[Real, Field(gt=0.0)] | None = None
+    iso_sigma: Annotated[Real, Field(gt=0.0)] | None = None
+    line_sigma: Annotated[Real, Field(ge=0.0)] | None = None
     ranker: Literal["imp", "2imp", "rd", "2rd", "obj", "2obj", "nov", "density"] | None = None
     selection_rule: Literal["mu", "filter"] | None = None
-    restart_rule: Annotated[int, Field(ge=1)] | Literal["basic", "no_improvement"] | None = None
-    learning_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    threshold_min: float | None = None
+    restart_rule: Annotated[Integer, Field(ge=1)] | Literal["basic", "no_improvement"] | None = None
+    learning_rate: Annotated[Real, Field(ge=0.0, le=1.0)] | None = None
+    threshold_min: Real | None = None
     calibrate_objective: bool | None = None
-    range_samples: Annotated[int, Field(ge=64)] = 1024
-    prior_starts: Annotated[int, Field(ge=0)] = 1024
-    prior_share: Annotated[float, Field(ge=0, lt=1)] | None = None
-    reservoir: Annotated[int, Field(ge=1)] = 4
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
-    micro_batch: Annotated[int, Field(ge=16)] = 64
+    range_samples: Annotated[Integer, Field(ge=64)] = 1024
+    prior_starts: Annotated[Integer, Field(ge=0)] = 1024
+    prior_share: Annotated[Real, Field(ge=0.0, lt=1.0)] | None = None
+    reservoir: Annotated[Integer, Field(ge=1)] = 4
+    checkpoint_seconds: Annotated[Real, Field(ge=0.0)] = 30.0
+    micro_batch: Annotated[Integer, Field(ge=16)] = 64
 
     @model_validator(mode="after")
     def _budget(self) -> Self:
         batch = self.emitters * self.batch_size
         if self.evaluations < batch:
-            raise ValueError(
-                f"evaluations: expected at least one batch of {self.emitters} emitters × "
-                f"{self.batch_size} = {batch}, got {self.evaluations}"
+            raise Mistake(
+                "evaluations",
+                f"expected at least one batch of {self.emitters} emitters × {self.batch_size} = {batch}, "
+                f"got {self.evaluations}",
             )
         return self
 
@@ -169,11 +160,11 @@ class GroupConfig(Model):
     `high` are shorthand for two.
     """
 
-    cut: Literal["auto"] | float | list[float] = "auto"
-    gap: Annotated[float, Field(ge=0)] = 0.0
-    low: str | None = None
-    high: str | None = None
-    values: list[str] | None = None
+    cut: Literal["auto"] | Real | list[Real] = "auto"
+    gap: Annotated[Real, Field(ge=0.0)] = 0.0
+    low: GroupValue | None = None
+    high: GroupValue | None = None
+    values: list[GroupValue] | None = None
     audit: str | None = None
 
     @property
@@ -194,11 +185,13 @@ class GroupConfig(Model):
             raise ValueError("expected either values or low and high, got both")
         cuts = [0.0] if self.cuts is None else self.cuts
         if cuts != sorted(set(cuts)):
-            raise ValueError(f"cut: expected ascending cut points, got {cuts}")
+            raise Mistake("cut", f"expected ascending cut points, got {cuts}")
         if len(self.names) != len(cuts) + 1:
-            raise ValueError(f"expected {len(cuts) + 1} values for {len(cuts)} cut points, got {self.names}")
+            raise ValueError(
+                f"expected {len(cuts) + 1} values for {len(cuts)} cut points, got {list(self.names)}"
+            )
         if len(set(self.names)) != len(self.names):
-            raise ValueError(f"expected distinct values, got {self.names}")
+            raise ValueError(f"expected distinct values, got {list(self.names)}")
         return self
 
 
@@ -210,13 +203,13 @@ class DatasetConfig(Model):
     this quantile of nearest-neighbour distances among as many random samples; 0 keeps everything.
     """
 
-    images: Annotated[int, Field(ge=1)] = 2000
+    images: Annotated[Integer, Field(ge=1)] = 2000
     label: str
     groups: Annotated[dict[str, GroupConfig], Field(min_length=1)]
-    target: Literal["uniform"] | dict[str, Annotated[float, Field(ge=0)]] = "uniform"
-    per_cell: Annotated[int, Field(ge=1)] = 4
-    quality_floor: float | None = None
-    duplicate_quantile: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    target: Literal["uniform"] | dict[str, Annotated[Real, Field(ge=0.0)]] = "uniform"
+    per_cell: Annotated[Integer, Field(ge=1)] = 4
+    quality_floor: Real | None = None
+    duplicate_quantile: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.01
     on_shortage: Literal["stop", "accept"] = "stop"
 
 
@@ -257,14 +250,14 @@ class WorkersConfig(Model):
     """Where evaluations run."""
 
     kind: Literal["local"] = "local"
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Annotated[Integer, Field(ge=1)] = 1
 
 
 class RunConfig(Model):
     """A run: one generator, one guide, one search, one dataset."""
 
     kind: Literal["run"] = "run"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Integer, Field(ge=0)] = 0
     generator: Named
     guide: GuideConfig
     search: SearchConfig = SearchConfig()
@@ -284,12 +277,10 @@ class RunConfig(Model):
         measures = [measure.name for measure in self.guide.measures]
         for name in self.dataset.groups:
             if name not in measures:
-                raise ValueError(f"dataset.groups: unknown measure {name!r}{nearest(name, measures)}")
+                raise Mistake("dataset.groups", f"unknown measure {name!r}{nearest(name, measures)}")
         if self.dataset.label not in self.dataset.groups:
-            raise ValueError(
-                f"dataset.label: expected one of the groups{nearest(self.dataset.label, self.dataset.groups)}, "
-                f"got {self.dataset.label!r}"
-            )
+            label = self.dataset.label
+            raise Mistake("dataset.label", f"unknown group {label!r}{nearest(label, self.dataset.groups)}")
         if isinstance(self.dataset.target, dict):
             self._check_target(self.dataset.target)
         return self
@@ -298,9 +289,10 @@ class RunConfig(Model):
         known = group_names(self.dataset.groups)
         for name in target:
             if name not in known:
-                raise ValueError(f"dataset.target: unknown group {name!r}{nearest(name, known)}")
+                raise Mistake("dataset.target", f"unknown group {name!r}{nearest(name, known)}")
         if abs(sum(target.values()) - 1) > 1e-6:
-            raise ValueError(f"dataset.target: expected shares that sum to 1, got {sum(target.values()):g}")
+            total = sum(target.values())
+            raise Mistake("dataset.target", f"expected shares that sum to 1, got {total:g}")
 
 
 def group_names(groups: dict[str, GroupConfig]) -> list[str]:
@@ -330,7 +322,7 @@ def parse_config(data: Any) -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_sentence(error)) from None
+        raise ConfigError(sentence(error, data, RunConfig)) from None
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -347,86 +339,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
-    for override in overrides:
-        _override(data, override)
+    for assignment in overrides:
+        override(data, assignment)
     return parse_config(data)
 
 
 def dump_config(config: RunConfig) -> str:
     """The configuration as YAML that `load_config` reads to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set {override}: expected a.b=value")
-    *parents, last = path.split(".")
-    node: Any = data
-    for key in parents:
-        node = _child(node, key, override)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: the value is not YAML") from None
-    if isinstance(node, list):
-        node[_position(node, last, override)] = value
-    elif isinstance(node, dict):
-        node[last] = value
-    else:
-        raise ConfigError(f"--set {override}: {'.'.join(parents)} is not a mapping")
-
-
-def _child(node: Any, key: str, override: str) -> Any:
-    if isinstance(node, list):
-        return node[_position(node, key, override)]
-    if not isinstance(node, dict):
-        raise ConfigError(f"--set {override}: there is no mapping at {key!r}")
-    if isinstance(node.get(key), str) and key in ("generator", "teacher", "gate", "auditor"):
-        node[key] = {"name": node[key]}
-    return node.setdefault(key, {})
-
-
-def _position(node: list[Any], key: str, override: str) -> int:
-    if not key.isdigit() or int(key) >= len(node):
-        raise ConfigError(f"--set {override}: expected a position from 0 to {len(node) - 1}, got {key!r}")
-    return int(key)
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    location = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
-    place = ".".join(str(part) for part in location)
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        return f"{place}: unknown key{nearest(str(location[-1]), known)}"
-    if kind == "missing":
-        return f"{place}: expected a value, got none"
-    if kind == "value_error":
-        message = str(first["ctx"]["error"])
-        return f"{place}: {message}" if place else message
-    message = first["msg"].replace("Input should be", "expected")
-    return f"{place}: {message}, got {first['input']!r}"
-
-
-def _known_keys(location: Sequence[int | str]) -> list[str]:
-    model: Any = RunConfig
-    for part in location:
-        if isinstance(part, int) or not hasattr(model, "model_fields"):
-            continue
-        field = model.model_fields.get(part)
-        if field is None:
-            continue
-        model = _model_in(field.annotation)
-    return list(getattr(model, "model_fields", {}))
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
-        if found is not None:
-            return found
-    return None

@@ -1,0 +1,257 @@
+"""From archive to dataset: which solutions, in which group, under which label."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qdgs.config import DatasetConfig
+from qdgs.datasets.duplicates import DuplicateFilter
+from qdgs.datasets.groups import Cuts, check_values
+from qdgs.datasets.selection import Embed, Gate, Pool, Selection
+from qdgs.datasets.shortage import PriorCounts, Shortage, ShortageError, mass_upper_bound
+from qdgs.errors import InputError
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """What became of one group.
+
+    Attributes:
+        target: Its share of the dataset that was asked for.
+        wanted: Images asked for.
+        got: Images found.
+        candidates: Solutions of the group above the quality floor and outside every gap.
+        cells: Cells of the archive that hold them.
+        judged: Candidates that the gate saw.
+        rejected: Candidates that the gate rejected.
+        duplicates: Candidates dropped as near-duplicates.
+    """
+
+    target: float
+    wanted: int
+    got: int
+    candidates: int
+    cells: int
+    judged: int
+    rejected: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class FlattenReport:
+    """How a dataset came out of its solutions.
+
+    Attributes:
+        solutions: Solutions that there were.
+        below_quality_floor: Solutions whose objective is below the floor.
+        in_gap: Solutions above the floor that lie in the gap of some measure.
+        groups: Group → what became of it.
+        images: Images of the dataset.
+        cells: Cells that they come from.
+        lineages: Lineages that they come from, None where none are recorded.
+        gate_judged: Candidates that the gate saw, None where there is no gate.
+        gate_accepted: Candidates that it accepted.
+        duplicates: Candidates dropped as near-duplicates.
+        min_distance: Distance below which two images are near-duplicates.
+        shortages: Groups that are short of images.
+    """
+
+    solutions: int
+    below_quality_floor: int
+    in_gap: int
+    groups: Mapping[str, GroupReport]
+    images: int
+    cells: int
+    lineages: int | None
+    gate_judged: int | None
+    gate_accepted: int | None
+    duplicates: int
+    min_distance: float
+    shortages: tuple[Shortage, ...]
+
+    @property
+    def gate_acceptance(self) -> float | None:
+        """Share of the judged candidates that the gate accepted, None where it saw none."""
+        if not self.gate_judged or self.gate_accepted is None:
+            return None
+        return self.gate_accepted / self.gate_judged
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types."""
+        return {
+            **asdict(self),
+            "gate_acceptance": self.gate_acceptance,
+            "shortages": [shortage.to_json() for shortage in self.shortages],
+        }
+
+
+@dataclass(frozen=True)
+class Flattened:
+    """A manifest and how it came about."""
+
+    manifest: pd.DataFrame
+    report: FlattenReport
+
+
+def flatten(
+    solutions: pd.DataFrame,
+    dataset: DatasetConfig,
+    cuts: Cuts,
+    *,
+    seed: int,
+    gate: Gate | None = None,
+    embed: Embed | None = None,
+    min_distance: float = 0.0,
+    prior: PriorCounts | None = None,
+    evaluations: int | None = None,
+    chunk: int = 256,
+) -> Flattened:
+    """Choose solutions so that every group has exactly its share of the dataset.
+
+    A group takes the best solution of every one of its cells, in a random order of cells that changes
+    lineage as often as it can, then second bests, and so on. What the gate rejects and what is a
+    near-duplicate of an image that is already in gives its place to the next. The images are numbered so
+    that every prefix of the dataset is balanced too. The result depends on the solutions and the seed, not
+    on the order of the rows.
+
+    Args:
+        solutions: The reservoir, one row a (cell, rank): see `qdgs.datasets.manifest`.
+        dataset: Groups, target, limits.
+        cuts: Cut points of every grouped measure.
+        seed: Seed of the run.
+        gate: Candidates → which of them are whole enough to enter, `(n,)`. It judges quality only: no more
+            candidates than needed are shown to it, at most `chunk` at once.
+        embed: Candidates that the gate accepted → embeddings `(n, e)` of their images. It is called right
+            after the gate with rows of the same frame index.
+        min_distance: Images nearer than this to one already in are dropped.
+        prior: Groups of random samples, for what a shortage means.
+        evaluations: Evaluations of the search, likewise.
+        chunk: Candidates judged at once.
+
+    Returns:
+        The manifest, one row an image, and the report.
+
+    Raises:
+        InputError: The solutions do not hold what the configuration names.
+        ShortageError: A group cannot be filled and `on_shortage` is "stop".
+    """
+    check_values(dataset)
+    rows = _canonical(solutions, list(dataset.groups))
+    pool = Pool(rows, dataset, cuts, seed)
+    selection = Selection(pool, dataset.per_cell, DuplicateFilter(min_distance if embed else 0.0))
+    while proposed := selection.propose():
+        for start in range(0, len(proposed), chunk):
+            selection.settle(rows, np.array(proposed[start : start + chunk]), gate, embed)
+    shortages = _shortages(selection, prior, evaluations)
+    if shortages and dataset.on_shortage == "stop":
+        raise ShortageError(shortages)
+    manifest = _manifest(rows, pool, selection, dataset)
+    return Flattened(manifest, _report(manifest, selection, gate is not None, shortages))
+
+
+def _canonical(solutions: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
+    """The solutions in (cell, rank) order, checked."""
+    for column in ("cell", "objective", *measures):
+        if column not in solutions:
+            raise InputError(
+                f"solutions: expected a column {column!r}, got {', '.join(solutions.columns[:8])}"
+            )
+    rows = solutions if "rank" in solutions else solutions.assign(rank=0)
+    for column in ("objective", *measures):
+        if not np.isfinite(rows[column].to_numpy(np.float64)).all():
+            raise InputError(f"solutions: expected finite numbers in column {column!r}, got NaN or infinity")
+    twice = rows.duplicated(["cell", "rank"])
+    if twice.any():
+        cell, rank = rows.loc[twice, ["cell", "rank"]].iloc[0]
+        raise InputError(f"solutions: expected one row a (cell, rank), got several of ({cell}, {rank})")
+    return rows.sort_values(["cell", "rank"], ignore_index=True)
+
+
+def _shortages(selection: Selection, prior: PriorCounts | None, evaluations: int | None) -> list[Shortage]:
+    pool = selection.pool
+    short = [group for group, rows in enumerate(selection.taken) if len(rows) < pool.wanted[group]]
+    return [_shortage(selection, group, prior, evaluations) for group in short]
+
+
+def _shortage(
+    selection: Selection, group: int, prior: PriorCounts | None, evaluations: int | None
+) -> Shortage:
+    pool = selection.pool
+    found = prior.counts.get(pool.names[group], 0) if prior else None
+    return Shortage(
+        group=pool.names[group],
+        wanted=int(pool.wanted[group]),
+        got=len(selection.taken[group]),
+        candidates=len(pool.order[group]),
+        cells=len(np.unique(pool.cells[pool.order[group]])),
+        rejected=int(selection.rejected[group]),
+        duplicates=int(selection.duplicates[group]),
+        left_by_cell_limit=len(selection.pending[group]),
+        evaluations=evaluations,
+        prior_count=found,
+        prior_samples=prior.samples if prior else None,
+        prior_upper_bound=mass_upper_bound(found, prior.samples) if prior and found is not None else None,
+    )
+
+
+def _manifest(rows: pd.DataFrame, pool: Pool, selection: Selection, dataset: DatasetConfig) -> pd.DataFrame:
+    chosen = np.array(selection.interleaved(), dtype=np.int64)
+    width = max(6, len(str(len(chosen))))
+    columns: dict[str, Any] = {"id": [f"{number:0{width}d}" for number in range(len(chosen))]}
+    for column, (measure, group) in enumerate(dataset.groups.items()):
+        columns[f"group_{measure}"] = [group.names[code] for code in pool.values[chosen, column]]
+    columns["label"] = columns[f"group_{dataset.label}"]
+    columns["group"] = [pool.names[code] for code in pool.groups[chosen]]
+    columns["file"] = [
+        f"train/{label}/{name}.png" for label, name in zip(columns["label"], columns["id"], strict=True)
+    ]
+    first = ["id", "file", "label", "group"]
+    described = pd.DataFrame(columns, dtype="str")
+    described = described[first + [column for column in columns if column not in first]]
+    taken = rows.iloc[chosen].reset_index(drop=True)
+    return pd.concat([described, taken[_ordered(list(taken.columns))]], axis=1)
+
+
+def _ordered(columns: list[str]) -> list[str]:
+    """cell, rank, objective, measures, lineage, latents."""
+    first = ["cell", "rank", "objective"]
+    latents = sorted(column for column in columns if column.startswith("latent_"))
+    last = [column for column in columns if column == "lineage"] + latents
+    return first + [column for column in columns if column not in first + last] + last
+
+
+def _report(
+    manifest: pd.DataFrame, selection: Selection, gated: bool, shortages: list[Shortage]
+) -> FlattenReport:
+    pool = selection.pool
+    groups = {
+        name: GroupReport(
+            target=pool.shares[name],
+            wanted=int(pool.wanted[group]),
+            got=len(selection.taken[group]),
+            candidates=len(pool.order[group]),
+            cells=len(np.unique(pool.cells[pool.order[group]])),
+            judged=int(selection.judged[group]),
+            rejected=int(selection.rejected[group]),
+            duplicates=int(selection.duplicates[group]),
+        )
+        for group, name in enumerate(pool.names)
+    }
+    judged = int(selection.judged.sum())
+    return FlattenReport(
+        solutions=len(pool.cells),
+        below_quality_floor=pool.below_floor,
+        in_gap=pool.in_gap,
+        groups=groups,
+        images=len(manifest),
+        cells=manifest["cell"].nunique(),
+        lineages=manifest["lineage"].nunique() if "lineage" in manifest else None,
+        gate_judged=judged if gated else None,
+        gate_accepted=judged - int(selection.rejected.sum()) if gated else None,
+        duplicates=int(selection.duplicates.sum()),
+        min_distance=selection.filter.min_distance,
+        shortages=tuple(shortages),
+    )

@@ -1,0 +1,144 @@
+"""The manifest: one row an image, and enough about generator and guide to render it again.
+
+Columns: `id` ("000123"), `file` ("train/<label>/<id>.png"), `label` (value of the label measure), `group`
+(values joined with "/"), `group_<measure>` a grouped measure, `cell`, `rank`, `objective`, the measures by
+their names, `lineage`, and the latent as `latent_0000`, …
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from qdgs.datasets.groups import is_folder_name
+from qdgs.errors import CorruptFileError, InputError
+
+KEY = b"qdgs"
+
+
+class Manifest(NamedTuple):
+    """A manifest as it is stored.
+
+    Attributes:
+        rows: One row an image.
+        metadata: What `manifest_metadata` builds.
+    """
+
+    rows: pd.DataFrame
+    metadata: dict[str, Any]
+
+
+def manifest_metadata(
+    *,
+    generator: Mapping[str, Any],
+    guide: Mapping[str, Any],
+    label: str,
+    values: Mapping[str, tuple[str, ...]],
+    micro_batch: int,
+    image_size: int,
+    device: str,
+    version: str,
+) -> dict[str, Any]:
+    """What a manifest says of the dataset as a whole.
+
+    Args:
+        generator: Name, options and the hash of its weights.
+        guide: CLIP model and prompts.
+        label: The measure that labels the images.
+        values: Grouped measure → its values from low to high.
+        micro_batch: Rows rendered at once.
+        image_size: Pixels a side.
+        device: Kind of device that the pixels hold for, for instance "cpu".
+        version: Version of qdgs.
+    """
+    return {
+        "generator": dict(generator),
+        "guide": dict(guide),
+        "label": label,
+        "values": {measure: list(names) for measure, names in values.items()},
+        "micro_batch": micro_batch,
+        "image_size": image_size,
+        "device": device,
+        "version": version,
+    }
+
+
+def latent_columns(rows: pd.DataFrame) -> list[str]:
+    """Names of the latent's columns, in order."""
+    return sorted(column for column in rows.columns if column.startswith("latent_"))
+
+
+def latents_of(rows: pd.DataFrame, device: torch.device | str = "cpu") -> Tensor:
+    """Latents `(n, latent_dim)`, float32."""
+    return torch.tensor(rows[latent_columns(rows)].to_numpy("float32"), device=device)
+
+
+def write_manifest(path: Path, rows: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write a manifest; an earlier one is replaced only once this one is whole.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    schema = {**(table.schema.metadata or {}), KEY: json.dumps(metadata, sort_keys=True).encode()}
+    write_parquet(path, table.replace_schema_metadata(schema))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        InputError: There is none.
+        CorruptFileError: It is damaged, or is not a manifest.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: expected a manifest, got no file; run qdgs flatten first")
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        metadata = json.loads((table.schema.metadata or {})[KEY])
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise CorruptFileError(
+            f"{path}: expected a manifest that qdgs wrote, got a damaged or foreign file "
+            f"({_first_line(error)}); run qdgs flatten again"
+        ) from None
+    rows: pd.DataFrame = table.to_pandas()
+    _check(path, rows)
+    return Manifest(rows, metadata)
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table with page checksums beside its place, then move it there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, temporary, write_page_checksum=True)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; what was there before is kept"
+        ) from None
+
+
+def _check(path: Path, rows: pd.DataFrame) -> None:
+    missing = [column for column in ("id", "file", "label", "group") if column not in rows]
+    if missing or not latent_columns(rows):
+        raise CorruptFileError(
+            f"{path}: expected columns id, file, label, group and latents, got no {missing}"
+        )
+    if rows["id"].duplicated().any():
+        raise CorruptFileError(f"{path}: expected distinct ids, got {rows['id'].duplicated().sum()} twice")
+    for file, label, name in zip(rows["file"], rows["label"], rows["id"], strict=True):
+        # A manifest may come from elsewhere: its paths must not lead out of the dataset's folder.
+        if PurePosixPath(file).parts != ("train", label, f"{name}.png") or not is_folder_name(label):
+            raise CorruptFileError(f"{path}: expected files train/<label>/<id>.png, got {file!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

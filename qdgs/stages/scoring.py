@@ -1,0 +1,96 @@
+"""Generator, guide and prior joined into the one function of latents that the search sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qdgs.generators.base import Generator, check_images
+from qdgs.guides.prior import latent_norm_loss, norm_statistics
+from qdgs.guides.prompts import PromptGuide
+from qdgs.parts import Device, load_generator, load_guide
+from qdgs.randomness import Stream, stream
+from qdgs.run import Run
+
+NORM_SAMPLES = 10_000
+NORM_INDEX = 1_000_000  # apart from the prior's other streams, which count from 0
+
+
+class Scorer:
+    """Latents → objective and measures: f = guide's objective − 50·b1·L_reg(latents).
+
+    Scoring is pure. Where the guide has a uniqueness term, its memory moves in `remember` alone.
+
+    Args:
+        generator: Makes the images.
+        guide: Scores them.
+        seed: Seed of the run, for the prior's norms.
+
+    References:
+        Chang et al., AAAI 2024, arXiv 2312.14369 (L = b0·L_txt + b1·L_reg + b2·L_unq, f = 100 − 50·L).
+    """
+
+    def __init__(self, generator: Generator, guide: PromptGuide, *, seed: int) -> None:
+        self.generator = generator
+        self.guide = guide
+        self._weight = guide.config.weights.latent_norm
+        latents = generator.sample_latents(NORM_SAMPLES, stream(seed, Stream.PRIOR, NORM_INDEX))
+        self._norm, self._norm_std = norm_statistics(latents)
+        self._last: Tensor | None = None
+
+    def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Objective `(n,)` and measures `(n, measure_dim)` of latents `(n, latent_dim)`.
+
+        Raises:
+            GeneratorError: The generator returned something other than images in [0, 1].
+        """
+        images = check_images(self.generator(latents), len(latents), self.generator.image_size)
+        embeddings = self.guide.embed(images)
+        self._last = embeddings.detach()
+        scores = self.guide.score_embeddings(embeddings)
+        return scores.objective - 50 * self._weight * self._prior_loss(latents), scores.measures
+
+    def remember(self, rows: int) -> None:
+        """Tell the guide's uniqueness term that the first `rows` rows of the last call came up."""
+        if self._last is not None:
+            self.guide.remember(self._last[:rows])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs."""
+        return self.guide.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.guide.load_state_dict(state)
+
+    def _prior_loss(self, latents: Tensor) -> Tensor:
+        if not self._weight:
+            return latents.new_zeros(len(latents))
+        return latent_norm_loss(
+            latents,
+            kind=self.guide.config.latent_norm,
+            prior_norm=self._norm,
+            prior_norm_std=self._norm_std,
+            width=self.guide.config.shell_width,
+        )
+
+
+def load_scorer(run: Run, *, device: Device) -> Scorer:
+    """The function of latents that a run searches."""
+    generator = load_generator(run.config.generator, device=device)
+    guide = load_guide(run.config.guide, device=device)
+    return Scorer(generator, guide, seed=run.config.seed)
+
+
+def score_images_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> tuple[Tensor, Tensor]:
+    """Raw scores of many latents, micro-batch by micro-batch, on the CPU and without gradients."""
+    parts = []
+    for start in range(0, len(latents), micro_batch):
+        rows = latents[start : start + micro_batch]
+        padded = torch.cat([rows, rows[-1:].expand(micro_batch - len(rows), -1)])
+        with torch.no_grad():
+            objective, measures = scorer(padded)
+        parts.append((objective[: len(rows)].cpu(), measures[: len(rows)].cpu()))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

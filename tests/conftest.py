@@ -1,0 +1,51 @@
+"""Fixtures that several parts share."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from qdgs.compat import import_open_clip
+
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+TINY_PREPROCESSING = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.3]}
+TINY_VOCABULARY = [
+    "a",
+    "red",
+    "blue",
+    "shape",
+    "square",
+    "triangle",
+    "with",
+    "3",
+    "4",
+    "edges",
+    "half-formed",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of 0.8 million random weights in the form that open_clip's `local-dir:` reads, with a card.
+
+    Weights are float16, as an embedded model's are. Do not write into it: copy it.
+    """
+    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
+    folder.mkdir()
+    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": TINY_PREPROCESSING}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = import_open_clip().model.CLIP(**TINY_CLIP)
+    weights = folder / "open_clip_model.safetensors"
+    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, weights)
+    card = {"sha256": sha256(weights.read_bytes()).hexdigest(), "vocabulary": TINY_VOCABULARY}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder

@@ -103,17 +103,15 @@ def train_classifier(
                 on_epoch(Epoch(epoch + 1, loss.item() / len(images), rate))
 
 
-def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, images: Tensor, *, batch_size: int = PART) -> Tensor:
     """Logits `(n,)` of images `(n, 3, s, s)`, float in [0, 1] or uint8, in evaluation mode, on the CPU."""
     training = model.training
     model.eval()
     with torch.no_grad():
-        parts = [
-            model(to_unit(rows).contiguous(memory_format=torch.channels_last))
-            for rows in images.split(batch_size)
-        ]
+        batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        logits = torch.cat([model(_laid_out(to_unit(batch))) for batch in batches])
     model.train(training)
-    return torch.cat(parts).cpu()
+    return logits.cpu()
 
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,189 @@
+"""A search saved whole, so that a resumed run equals an unbroken one, bit for bit.
+
+A file is `MAGIC`, the length of a JSON header, the header (who wrote it, and the configuration), a pickle of
+the search, and the SHA-256 of everything before. Nothing is unpickled before the hash agrees: it guards
+against truncation and decay, not against an attacker. Only load checkpoints that you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ribs
+import torch
+from numpy.typing import NDArray
+from ribs.archives import ArrayStore
+
+from qdgs.errors import CorruptFileError, InputError, QdgsError
+from qdgs.search.evaluation import RememberingScore, Score
+from qdgs.search.ranges import SamplePrior
+from qdgs.search.state import Search
+
+MAGIC = b"qdgs-checkpoint-1\n"
+_LENGTH_BYTES = 8
+_HASH_BYTES = 32
+
+MAY_DIFFER = frozenset({"search.evaluations", "search.seconds", "search.checkpoint_seconds"})
+"""Keys that may change when a search is resumed: how far it goes and how often it is saved."""
+
+
+def save(search: Search, path: Path, config: Mapping[str, Any] | None = None) -> None:
+    """Replace the checkpoint at `path`, or leave it untouched where that fails.
+
+    Args:
+        search: A search between two iterations.
+        path: The file.
+        config: What the run was configured with, for JSON; `load` compares.
+
+    Raises:
+        QdgsError: The search is inside an iteration, or the file cannot be written.
+    """
+    if not search.between_iterations:
+        raise QdgsError(
+            "checkpoint: expected a search between two iterations; the last one saved is still good"
+        )
+    score = search.evaluator.score
+    state = {
+        "search": search,
+        "score": score.state_dict() if isinstance(score, RememberingScore) else None,
+    }
+    payload = io.BytesIO()
+    _Pickler(payload, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
+    header = json.dumps({"ribs": ribs.__version__, "config": config}).encode()
+    content = MAGIC + len(header).to_bytes(_LENGTH_BYTES, "big") + header + payload.getvalue()
+    _replace(path, content + hashlib.sha256(content).digest())
+
+
+def load(
+    path: Path,
+    *,
+    score: Score,
+    sample_prior: SamplePrior,
+    device: torch.device | str = "cpu",
+    config: Mapping[str, Any] | None = None,
+) -> Search:
+    """The search as it was saved.
+
+    Args:
+        path: The file.
+        score: The function of latents that is searched.
+        sample_prior: Draws latents from the generator's prior.
+        device: Where the score wants its latents.
+        config: What the run is configured with now; None skips the comparison.
+
+    Raises:
+        CorruptFileError: The file is missing, truncated or damaged, or is no checkpoint.
+        InputError: The configuration differs from the checkpoint's, or another pyribs wrote it.
+    """
+    header, payload = _read(path)
+    if header["ribs"] != ribs.__version__:
+        raise InputError(
+            f"{path}: expected a checkpoint of ribs {ribs.__version__}, got one of ribs {header['ribs']}; "
+            f"install ribs=={header['ribs']} to resume it"
+        )
+    if config is not None:
+        _compare(path, header["config"], json.loads(json.dumps(config)))
+    try:
+        state = pickle.loads(payload)
+    except Exception as error:
+        raise CorruptFileError(
+            f"{path}: the checkpoint is whole, and yet this version of qdgs cannot read it "
+            f"({type(error).__name__}); resume with the version that wrote it"
+        ) from error
+    search: Search = state["search"]
+    if state["score"] is not None and isinstance(score, RememberingScore):
+        score.load_state_dict(state["score"])
+    search.attach(score, sample_prior, device)
+    return search
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles of an archive's store only the cells that hold something."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ArrayStore):
+            return _restore_store, (obj.field_desc, obj.capacity, np.array(obj.occupied_list), obj.data())
+        return NotImplemented
+
+
+def _restore_store(
+    field_desc: dict[str, Any], capacity: int, occupied: NDArray[np.int32], data: dict[str, Any]
+) -> Any:
+    """A store with the same rows, in the same order: `sample_elites` draws positions of that order."""
+    store = ArrayStore(field_desc, capacity)
+    store.add(occupied, {name: values for name, values in data.items() if name != "index"})
+    store._props["occupied_list"][: len(occupied)] = occupied  # add() has sorted them
+    return store
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise QdgsError(
+            f"{path}: cannot be written: {error.strerror}; what was saved before is untouched"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorruptFileError(f"{path}: cannot be read: {error.strerror}") from None
+    if not content.startswith(MAGIC):
+        raise CorruptFileError(
+            f"{path}: expected a checkpoint of qdgs, got something else; start the search anew"
+        )
+    body, digest = content[:-_HASH_BYTES], content[-_HASH_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CorruptFileError(f"{path}: the checkpoint is truncated or damaged; start the search anew")
+    start = len(MAGIC) + _LENGTH_BYTES
+    end = start + int.from_bytes(body[len(MAGIC) : start], "big")
+    return json.loads(body[start:end]), body[end:]
+
+
+def _compare(path: Path, saved: Any, given: Any) -> None:
+    """Raise for the first key whose value differs, in the order of the saved configuration."""
+    before, now = dict(_flat(saved)), dict(_flat(given))
+    for key in (*before, *now):
+        old, new = before.get(key, "nothing"), now.get(key, "nothing")
+        if old != new and key not in MAY_DIFFER:
+            raise InputError(
+                f"{key}: expected {json.dumps(old)} as in the checkpoint {path}, got {json.dumps(new)}; "
+                "resume with the configuration of that run, or search into another folder"
+            )
+
+
+def _flat(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    children: list[tuple[Any, Any]] = []
+    if isinstance(value, Mapping):
+        children = list(value.items())
+    elif isinstance(value, list):
+        children = list(enumerate(value))
+    if not children:
+        yield place, value
+    for key, child in children:
+        yield from _flat(child, f"{place}.{key}" if place else str(key))

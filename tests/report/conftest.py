@@ -1,0 +1,139 @@
+"""A small run folder with everything that a report reads, and a generator that draws figures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from qdgs.config import dump_config, load_config
+from qdgs.report.archive import MeasureAxis
+from qdgs.report.page import report
+from qdgs.report.sheets import Pixels
+
+GROUPS = ["red/triangle", "red/square", "blue/triangle", "blue/square"]
+CONFIG = Path(__file__).parents[2] / "configs" / "shapes.yaml"
+
+
+class Swatches:
+    """A generator of plain swatches: the first three latents are the colour."""
+
+    latent_dim = 4
+    image_size = 8
+    differentiable = True
+    prior_norm = None
+
+    def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((n, self.latent_dim)).astype(np.float32))
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        return latents[:, :3].sigmoid()[:, :, None, None].expand(-1, 3, self.image_size, self.image_size)
+
+
+@pytest.fixture(scope="session")
+def x() -> MeasureAxis:
+    return MeasureAxis("color", -0.1, 0.1, 10, "A red shape.", "A blue shape.")
+
+
+@pytest.fixture(scope="session")
+def y() -> MeasureAxis:
+    return MeasureAxis("edges", -0.2, 0.1, 5, "A triangle with 3 edges.", "A square or diamond with 4 edges.")
+
+
+@pytest.fixture(scope="session")
+def archive() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "cell": np.arange(300),
+            "objective": rng.uniform(50, 90, 300).astype(np.float32),
+            "color": rng.uniform(-0.1, 0.1, 300).astype(np.float32),
+            "edges": rng.uniform(-0.2, 0.1, 300).astype(np.float32),
+            "lineage": np.zeros(300, dtype=np.int32),
+        }
+    )
+    return frame.assign(**{f"latent_{i:04d}": rng.standard_normal(300).astype(np.float32) for i in range(4)})
+
+
+@pytest.fixture(scope="session")
+def shares() -> pd.DataFrame:
+    frame = pd.DataFrame({"group": GROUPS, "target": 0.25, "count": [5, 6, 4, 5]})
+    frame["share"] = frame["count"] / 20
+    frame["random_share"] = [0.5, 0.004, 0.016, 0.48]
+    for name in ("share", "random_share"):
+        frame[f"{name}_low"], frame[f"{name}_high"] = frame[name] * 0.8, frame[name] * 1.2
+    return frame
+
+
+@pytest.fixture(scope="session")
+def metrics() -> pd.DataFrame:
+    evaluations = np.arange(1, 21) * 256
+    return pd.DataFrame(
+        {
+            "evaluations": evaluations,
+            "seconds": evaluations / 300,
+            "qd_score": np.linspace(1e3, 1e5, 20),
+            "norm_qd_score": np.linspace(1, 40, 20),
+            "coverage": np.linspace(0.1, 0.7, 20),
+            "objective_max": 95.0,
+            "objective_mean": np.linspace(60, 80, 20),
+            "clipped_fraction": 0.031,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def pixels() -> Pixels:
+    colors = np.random.default_rng(1).integers(0, 200, (20, 1, 1, 3), dtype=np.uint8)
+    return np.broadcast_to(colors, (20, 16, 16, 3)).copy()
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, archive: pd.DataFrame, shares: pd.DataFrame, metrics: pd.DataFrame, pixels: Pixels
+) -> Path:
+    """A run folder after all stages but the report."""
+    return _run(tmp_path / "run", archive, shares, metrics, pixels)
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    archive: pd.DataFrame,
+    shares: pd.DataFrame,
+    metrics: pd.DataFrame,
+    pixels: Pixels,
+) -> Path:
+    """A run folder with its report; tests only read it."""
+    folder = _run(tmp_path_factory.mktemp("finished") / "run", archive, shares, metrics, pixels)
+    report(folder, Swatches())
+    return folder
+
+
+def _run(
+    folder: Path, archive: pd.DataFrame, shares: pd.DataFrame, metrics: pd.DataFrame, pixels: Pixels
+) -> Path:
+    (folder / "search").mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(load_config(CONFIG)))
+    archive.to_parquet(folder / "search" / "archive.parquet")
+    metrics.to_csv(folder / "search" / "metrics.csv", index=False)
+    shares.to_csv(folder / "audit.csv", index=False)
+    summary = {"images": 20, "label_agreement": 0.97, "random_label_agreement": 0.55, "qd_score": 123456.7}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    _dataset(folder / "dataset", archive, shares, pixels)
+    return folder
+
+
+def _dataset(folder: Path, archive: pd.DataFrame, shares: pd.DataFrame, pixels: Pixels) -> None:
+    groups = np.repeat(shares["group"], shares["count"]).tolist()
+    labels = [group.split("/")[1] for group in groups]
+    files = [f"train/{label}/{i:06d}.png" for i, label in enumerate(labels)]
+    manifest = archive.head(20).assign(file=files, label=labels, group=groups)
+    for file, image in zip(files, pixels, strict=True):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / file)
+    manifest.to_parquet(folder / "manifest.parquet")

@@ -1,0 +1,133 @@
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from qdgs.config import dump_config, load_config
+from qdgs.errors import CorruptFileError, InputError
+from qdgs.report.page import report
+from tests.report.conftest import CONFIG, Swatches
+
+EVERYTHING = {
+    "before_after.png",
+    "group_shares.png",
+    "contact_sheet.png",
+    "image_grid.png",
+    "archive_heatmap.png",
+    "learning_curves.png",
+}
+
+
+class Tags(HTMLParser):
+    """Collects the tags of a page with their attributes, and its text."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_whole_run_gives_every_picture_and_a_page_that_holds_them(finished: Path) -> None:
+    page = Tags(finished / "report.html")
+    assert {path.name for path in (finished / "figures").iterdir()} == EVERYTHING
+    assert sum(tag == "img" for tag, _ in page.tags) == len(EVERYTHING)
+    for path in (finished / "figures").iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert np.asarray(image.convert("L")).std() > 1
+
+
+def test_the_page_asks_the_network_for_nothing(finished: Path) -> None:
+    page = finished / "report.html"
+    assert not re.search(r"https?://|//[a-z]", re.sub(r"base64,[A-Za-z0-9+/=]*", "", page.read_text()))
+    for _, attributes in Tags(page).tags:
+        for name in ("src", "href", "srcset", "action"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+
+
+def test_every_picture_has_an_alternative_text_with_its_numbers(finished: Path) -> None:
+    alternatives = [
+        attributes["alt"] for tag, attributes in Tags(finished / "report.html").tags if tag == "img"
+    ]
+    assert all(text and len(text) > 30 for text in alternatives)
+    assert any(
+        "blue/triangle: 20 % of the dataset, 1.6 % of random samples, target 25 %" in text
+        for text in alternatives
+    )
+
+
+def test_numbers_groups_and_sentences_stand_on_the_page(run: Path) -> None:
+    text = Tags(report(run)).text
+    for expected in ("97 %", "random samples: 55 %", "123,457", "shape-cnn", "red/square", "Chang, Fontaine"):
+        assert expected in text
+
+
+def test_without_a_generator_the_dataset_itself_is_laid_out(run: Path) -> None:
+    report(run)
+    assert {path.name for path in (run / "figures").iterdir()} == EVERYTHING - {"before_after.png"}
+
+
+def test_after_the_search_alone_the_page_shows_the_search(run: Path) -> None:
+    shutil.rmtree(run / "dataset")
+    (run / "audit.csv").unlink()
+    (run / "summary.json").unlink()
+    report(run)
+    assert {path.name for path in (run / "figures").iterdir()} == {
+        "archive_heatmap.png",
+        "learning_curves.png",
+    }
+
+
+def test_a_run_that_has_only_a_configuration_still_gives_a_page(run: Path) -> None:
+    for folder in ("dataset", "search"):
+        shutil.rmtree(run / folder)
+    (run / "audit.csv").unlink()
+    assert report(run).exists()
+    assert not (run / "figures").exists()
+
+
+def test_the_same_run_gives_the_same_page(run: Path, finished: Path) -> None:
+    assert report(run, Swatches()).read_bytes() == (finished / "report.html").read_bytes()
+
+
+def test_markup_in_a_users_words_stays_words(run: Path) -> None:
+    prompt = "<script>alert(1)</script> & $x$"
+    config = load_config(CONFIG, [f"guide.measures.0.high=[{prompt!r}]"])
+    (run / "config.yaml").write_text(dump_config(config))
+    page = Tags(report(run))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert prompt in page.text
+
+
+def test_three_measures_give_a_map_of_every_pair(run: Path, archive: pd.DataFrame) -> None:
+    config = load_config(CONFIG)
+    data = config.model_dump()
+    data["guide"]["measures"].append({"name": "size", "low": ["A small shape."], "high": ["A large shape."]})
+    (run / "config.yaml").write_text(dump_config(type(config).model_validate(data)))
+    archive.assign(size=np.linspace(0, 1, len(archive))).to_parquet(run / "search" / "archive.parquet")
+    report(run)
+    maps = {path.name for path in (run / "figures").glob("archive_heatmap*")}
+    assert maps == {"archive_heatmap.png", "archive_heatmap_color_size.png", "archive_heatmap_edges_size.png"}
+
+
+def test_a_folder_that_holds_no_run_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a run folder with a config\.yaml"):
+        report(tmp_path)
+
+
+def test_a_corrupt_summary_is_said_in_one_sentence(run: Path) -> None:
+    (run / "summary.json").write_text("{")
+    with pytest.raises(CorruptFileError, match=r"summary\.json: is not JSON"):
+        report(run)

@@ -23,7 +23,7 @@ asks for them.
 """
 
 BACKWARD_COST = 2.0
-"""What one backward pass costs, in forward passes (the usual estimate: one for activations, one for weights)."""
+"""What a backward pass costs, in forward passes: the usual estimate, one for inputs and one for weights."""
 
 JACOBIAN_BLOCK = 16
 """Jacobian points are padded to a multiple of this, not to a whole micro-batch: there are few of them."""
@@ -238,10 +238,12 @@ class Evaluator:
 
     def _scores(self, latents: Tensor) -> Tensor:
         objective, measures = self.score(latents)
-        got, expected = (tuple(objective.shape), tuple(measures.shape)), (len(latents), self.measure_dim)
-        if got != (expected[:1], expected):
+        got = (tuple(objective.shape), tuple(measures.shape))
+        expected = ((len(latents),), (len(latents), self.measure_dim))
+        if got != expected:
             raise GeneratorError(
-                f"score: expected an objective {expected[:1]} and measures {expected}, got {got[0]} and {got[1]}"
+                f"score: expected objective and measures of shapes {expected[0]} and {expected[1]}, "
+                f"got {got[0]} and {got[1]}"
             )
         if self.scale is not None:
             objective = self.scale(objective)
@@ -256,12 +258,7 @@ class Evaluator:
                 "take an algorithm without gradients, such as cma_mae"
             )
         sums = scores.sum(dim=0)
-        gradients = [
-            torch.autograd.grad(total, latents, retain_graph=True, allow_unused=True, materialize_grads=True)[
-                0
-            ]
-            for total in sums
-        ]
+        gradients = [_gradient(total, latents) for total in sums]
         return scores.detach(), torch.stack(gradients, dim=1)
 
     def _remember(self, rows: int) -> None:
@@ -272,9 +269,8 @@ class Evaluator:
         scores = self._gathered(parts, 1 + self.measure_dim)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-            raise GeneratorError(
-                f"score: expected finite objective and measures, got {scores[row].tolist()} for solution {row}"
-            )
+            got = ", ".join(f"{value:g}" for value in scores[row])
+            raise GeneratorError(f"score: expected finite objective and measures, got {got} for latent {row}")
         return Evaluation(scores[:, 0].copy(), scores[:, 1:].copy())
 
     @staticmethod
@@ -282,3 +278,11 @@ class Evaluator:
         if not parts:
             return np.empty((0, *shape), np.float32)
         return torch.cat(parts).to(torch.float32).numpy()
+
+
+def _gradient(total: Tensor, latents: Tensor) -> Tensor:
+    """∂total/∂latents; zero where total does not depend on them."""
+    (gradient,) = torch.autograd.grad(
+        total, latents, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return gradient

@@ -13,7 +13,7 @@ from qdgs.config import MeasureConfig
 
 
 def solutions_frame(measures: Sequence[MeasureConfig], rows: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
-    """One row a solution: cell, rank where there is one, objective, measures by name, lineage, latent_0000…
+    """One row a solution: cell, rank if there is one, objective, measures by name, lineage, latents.
 
     Args:
         measures: Name the columns.

@@ -26,7 +26,7 @@ RANGE_WIDENING = 0.25
 hardly does, and whatever leaves the range is clipped into an edge cell."""
 
 OBJECTIVE_LOW, OBJECTIVE_HIGH = 0.05, 0.90
-"""Quantiles of the samples' objectives that become 0 and 100 (and the first also the default threshold_min)."""
+"""Quantiles of the samples' objectives that become 0 and 100 (the first is also threshold_min by default)."""
 
 REMAINING = 0.1
 """Share of threshold_min that is left in a cell's threshold after as many accepted visits as there are
@@ -138,7 +138,7 @@ def calibrate(
     scaled = bool(config.calibrate_objective)
     if scaled and not high > low:
         raise InputError(
-            f"guide.objective: expected random samples to differ, got {low:g} for nearly all of them; "
+            f"guide.objective: expected random samples to differ, got {low:g} for nearly all; "
             "change the prompts, or set search.calibrate_objective to false"
         )
     threshold_min = config.threshold_min
@@ -158,7 +158,7 @@ def calibrate(
 
 
 def automatic_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The range of a measure from its values `(n,)` on random samples (`RANGE_QUANTILE`, `RANGE_WIDENING`)."""
+    """A measure's range from its values `(n,)` on random samples (`RANGE_QUANTILE`, `RANGE_WIDENING`)."""
     low, high = np.quantile(values.astype(np.float64), [RANGE_QUANTILE, 1 - RANGE_QUANTILE])
     margin = RANGE_WIDENING * (high - low)
     return float(low - margin), float(high + margin)
@@ -171,7 +171,7 @@ def _range(measure: MeasureConfig, index: int, samples: Samples | None) -> tuple
     low, high = automatic_range(samples.raw.measures[:, index])
     if not low < high:
         raise InputError(
-            f"measures.{measure.name}: expected random samples to differ, got {low:g} for nearly all of them; "
+            f"guide.measures.{measure.name}: expected random samples to differ, got {low:g} for nearly all; "
             "change the prompts, or give a range"
         )
     return low, high

@@ -121,7 +121,7 @@ def iteration_cost(config: SearchConfig) -> int:
 
 
 def split_batch(config: SearchConfig) -> tuple[int, int]:
-    """Solutions an iteration of each emitter, and of the prior beside them: together emitters × batch_size."""
+    """Solutions an iteration of each emitter, and of the prior: together emitters × batch_size."""
     if config.algorithm == "random":
         return 0, config.emitters * config.batch_size
     own = config.batch_size - round(config.batch_size * (config.prior_share or 0.0))

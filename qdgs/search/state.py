@@ -18,7 +18,7 @@ from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.errors import InputError
 from qdgs.randomness import Stream, stream
 from qdgs.search.algorithms import build_archives, build_scheduler
-from qdgs.search.evaluation import Counts, Evaluation, Evaluator, Floats, Score
+from qdgs.search.evaluation import Evaluation, Evaluator, Floats, Score
 from qdgs.search.frames import solutions_frame
 from qdgs.search.lineages import Lineages, Prior
 from qdgs.search.ranges import Calibration, SamplePrior, Samples, calibrate, draw_samples, needs_samples
@@ -265,14 +265,14 @@ class Search:
         )
 
     def archive_frame(self) -> pd.DataFrame:
-        """One row an elite, sorted by cell: cell, objective, measures by name, lineage, latent_0000…"""
+        """One row an elite, sorted by cell: cell, objective, measures by name, lineage, latents."""
         elites = self.archive.data()
         rows = {**elites, "cell": elites["index"], "latents": elites["solution"]}
         order = np.argsort(rows["cell"])
         return solutions_frame(self.measures, {name: values[order] for name, values in rows.items()})
 
     def reservoir_frame(self) -> pd.DataFrame:
-        """One row a solution, sorted by (cell, rank): the columns of `archive_frame`, and rank, 0 the best."""
+        """One row a solution, sorted by (cell, rank): as `archive_frame`, with rank, 0 the best."""
         return solutions_frame(self.measures, self.reservoir.rows())
 
     def attach(self, score: Score, sample_prior: SamplePrior, device: torch.device | str) -> None:
@@ -337,8 +337,8 @@ def _check_budget(config: SearchConfig, measures: Sequence[MeasureConfig]) -> No
     starts, iteration = max(samples, config.prior_starts), iteration_cost(config)
     if config.evaluations < starts + iteration:
         raise InputError(
-            f"search.evaluations: expected at least {starts + iteration} ({starts} random samples and starts, and "
-            f"one iteration of {iteration}), got {config.evaluations}"
+            f"search.evaluations: expected at least {starts + iteration} ({starts} random samples and "
+            f"starts, and one iteration of {iteration}), got {config.evaluations}"
         )
 
 

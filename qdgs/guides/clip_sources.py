@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import json
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field, replace
@@ -164,7 +165,6 @@ def locate(model: str, pretrained: str | None = None) -> ClipFiles:
         return _hub_folder(paths[0].parent, model)
     tag = _tag(model, pretrained)
     weights = paths[0] if paths else Path(str(pretrained))
-    _check_text_tower(import_open_clip().get_model_config(model))
     return ClipFiles(model, weights, model, preprocessing=tag, quick_gelu=bool(tag.get("quick_gelu")))
 
 
@@ -173,14 +173,23 @@ def _hub_files(model: str, pretrained: str | None) -> list[HubFile]:
         _check_no_tag(model, pretrained)
         if not model.startswith(HUB_PREFIX):
             return []
-        repository = model.removeprefix(HUB_PREFIX)
+        repository = _repository(model)
         return [HubFile(repository, (CONFIG_FILE,)), HubFile(repository, WEIGHTS_FILES)]
     _check_architecture(model)
+    _check_text_tower(import_open_clip().get_model_config(model))
     tag = _tag(model, pretrained)
     if not tag:
         return []
     repository, _, name = str(tag["hf_hub"]).rpartition("/")
     return [HubFile(repository, _alternatives(name))]
+
+
+def _repository(model: str) -> str:
+    repository = model.removeprefix(HUB_PREFIX)
+    if not re.fullmatch(r"(?!.*(--|\.\.))\w[\w.-]*/[\w.-]*\w", repository):
+        expected = f"{HUB_PREFIX}ORGANISATION/REPOSITORY"
+        raise ConfigError(f"guide.clip.model: expected {expected}, got {model!r}")
+    return repository
 
 
 def _alternatives(name: str) -> tuple[str, ...]:

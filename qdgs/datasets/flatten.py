@@ -9,7 +9,7 @@ import pandas as pd
 
 from qdgs.config import DatasetConfig
 from qdgs.datasets.duplicates import DuplicateFilter
-from qdgs.datasets.groups import Cuts, check_values
+from qdgs.datasets.groups import Cuts
 from qdgs.datasets.selection import Embed, Gate, Pool, Selection
 from qdgs.datasets.shortage import PriorCounts, Shortage, ShortageError, mass_upper_bound
 from qdgs.errors import InputError
@@ -138,7 +138,6 @@ def flatten(
         InputError: The solutions do not hold what the configuration names.
         ShortageError: A group cannot be filled and `on_shortage` is "stop".
     """
-    check_values(dataset)
     rows = _canonical(solutions, list(dataset.groups))
     pool = Pool(rows, dataset, cuts, seed)
     selection = Selection(pool, dataset.per_cell, DuplicateFilter(min_distance if embed else 0.0))

@@ -1,6 +1,5 @@
 """Which group a solution belongs to, and how many images each group is to have."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -66,26 +65,6 @@ def group_codes(values: NDArray[np.int64], dataset: DatasetConfig) -> NDArray[np
         codes = codes * len(group.names) + values[:, column]
     codes[(values == IN_GAP).any(axis=1)] = IN_GAP
     return codes
-
-
-def check_values(dataset: DatasetConfig) -> None:
-    """Refuse values that cannot name a folder, or that make the name of a group ambiguous.
-
-    Raises:
-        InputError: A value holds more than letters, digits, spaces and ``._+-``, or starts with a dot.
-    """
-    for measure, group in dataset.groups.items():
-        for value in group.names:
-            if not is_folder_name(value):
-                raise InputError(
-                    f"dataset.groups.{measure}: expected values of letters, digits, spaces and ._+- that can "
-                    f"name a folder, got {value!r}"
-                )
-
-
-def is_folder_name(value: str) -> bool:
-    """Whether a value can name a folder on every system."""
-    return bool(re.fullmatch(r"[\w+-]([\w .+-]*[\w+-])?", value))
 
 
 def _cut_points(measure: str, group: GroupConfig, cuts: Cuts) -> list[float]:

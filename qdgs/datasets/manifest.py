@@ -6,7 +6,7 @@ their names, `lineage`, and the latent as `latent_0000`, …
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from qdgs.datasets.groups import is_folder_name
 from qdgs.errors import CorruptFileError, InputError
 
 KEY = b"qdgs"
@@ -39,23 +38,33 @@ def manifest_metadata(
     generator: Mapping[str, Any],
     guide: Mapping[str, Any],
     label: str,
-    values: Mapping[str, tuple[str, ...]],
+    values: Mapping[str, Sequence[str]],
     micro_batch: int,
     image_size: int,
     device: str,
     version: str,
+    cuts: Mapping[str, Any] | None = None,
+    judges: Mapping[str, str] | None = None,
+    search: Mapping[str, Any] | None = None,
+    report: Mapping[str, Any] | None = None,
+    license: str = "unknown",
 ) -> dict[str, Any]:
-    """What a manifest says of the dataset as a whole.
+    """What a manifest says of the dataset as a whole; the dataset card is written from it.
 
     Args:
         generator: Name, options and the hash of its weights.
-        guide: CLIP model and prompts.
+        guide: The guide's configuration: clip, objective, measures.
         label: The measure that labels the images.
         values: Grouped measure → its values from low to high.
         micro_batch: Rows rendered at once.
         image_size: Pixels a side.
         device: Kind of device that the pixels hold for, for instance "cpu".
         version: Version of qdgs.
+        cuts: Grouped measure → its cut points, or what `Cut.to_json` gives for a calibrated one.
+        judges: Role → name of the judge.
+        search: What is worth telling of the search, for instance algorithm and evaluations.
+        report: What `FlattenReport.to_json` gives.
+        license: Licence of the images, as Hugging Face spells it.
     """
     return {
         "generator": dict(generator),
@@ -66,6 +75,11 @@ def manifest_metadata(
         "image_size": image_size,
         "device": device,
         "version": version,
+        "cuts": dict(cuts or {}),
+        "judges": dict(judges or {}),
+        "search": dict(search or {}),
+        "report": dict(report) if report is not None else None,
+        "license": license,
     }
 
 
@@ -86,7 +100,7 @@ def write_manifest(path: Path, rows: pd.DataFrame, metadata: Mapping[str, Any]) 
         InputError: The file cannot be written.
     """
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    schema = {**(table.schema.metadata or {}), KEY: json.dumps(metadata, sort_keys=True).encode()}
+    schema = {**(table.schema.metadata or {}), KEY: json.dumps(metadata).encode()}
     write_parquet(path, table.replace_schema_metadata(schema))
 
 
@@ -136,7 +150,7 @@ def _check(path: Path, rows: pd.DataFrame) -> None:
         raise CorruptFileError(f"{path}: expected distinct ids, got {rows['id'].duplicated().sum()} twice")
     for file, label, name in zip(rows["file"], rows["label"], rows["id"], strict=True):
         # A manifest may come from elsewhere: its paths must not lead out of the dataset's folder.
-        if PurePosixPath(file).parts != ("train", label, f"{name}.png") or not is_folder_name(label):
+        if PurePosixPath(file).parts != ("train", label, f"{name}.png") or label in ("..", "/"):
             raise CorruptFileError(f"{path}: expected files train/<label>/<id>.png, got {file!r}")
 
 

@@ -1,0 +1,210 @@
+"""From a manifest to images: the same pixels every time, on one machine or in shards on many."""
+
+import hashlib
+import json
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from qdgs.datasets.manifest import latent_columns, latents_of
+from qdgs.datasets.metadata import label_names, write_metadata
+from qdgs.errors import InputError
+from qdgs.generators.base import Generator, generate
+
+SOFTWARE = "qdgs"
+RECIPE = "qdgs-recipe"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What rendering did.
+
+    Attributes:
+        written: Images written.
+        reused: Images that were already there, made from the same recipe.
+        removed: Images of an earlier manifest that this one does not have.
+    """
+
+    written: int
+    reused: int
+    removed: int
+
+
+def render(
+    manifest: pd.DataFrame,
+    generator: Generator,
+    root: Path,
+    *,
+    micro_batch: int,
+    shard: tuple[int, int] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = 2,
+    device: torch.device | str = "cpu",
+) -> Rendered:
+    """Write the images of a manifest as PNG, and `train/metadata.parquet` with their labels.
+
+    Micro-batches are the same whatever the shard, so that shards rendered apart and copied into one folder
+    equal the whole. Every file appears whole or not at all. An image that is already there is kept where
+    its recipe (latent, generator, micro-batch, device) is the same, so that an interrupted rendering goes
+    on where it stopped.
+
+    Args:
+        manifest: One row an image.
+        generator: What rendered it.
+        root: The dataset's folder; files go to `root / manifest.file`.
+        micro_batch: Rows generated at once.
+        shard: (i, n): only the i-th of n parts, i from 0 to n − 1; None is everything.
+        metadata: The manifest's; where None, every image is rendered again.
+        labels: Names of the label in the order of their numbers; where None, as `metadata` has them, or
+            sorted.
+        progress: Called with images done and images in all, after each micro-batch.
+        threads: Threads that encode while the generator goes on.
+        device: Where the generator wants its latents.
+
+    Raises:
+        InputError: The manifest does not fit the generator, the shard does not exist, or a file cannot be
+            written.
+        GeneratorError: The generator broke its contract.
+    """
+    _check_fit(manifest, generator)
+    starts = shard_starts(len(manifest), micro_batch, shard)
+    total = sum(min(micro_batch, len(manifest) - start) for start in starts)
+    reused = written = 0
+    writer = _Writer(root, threads, limit=4 * micro_batch)
+    with writer:
+        for start in starts:
+            rows = manifest.iloc[start : start + micro_batch]
+            recipes = _recipes(rows, metadata, micro_batch)
+            if metadata is not None and _all_there(root, rows, recipes):
+                reused += len(rows)
+            else:
+                images = next(generate(generator, latents_of(rows, device), micro_batch))
+                writer.write(rows["file"].tolist(), to_pixels(images), recipes)
+                written += len(rows)
+            if progress is not None:
+                progress(reused + written, total)
+    removed = _remove_foreign(root, set(manifest["file"]))
+    write_metadata(manifest, root, labels if labels is not None else label_names(manifest, metadata))
+    return Rendered(written, reused, removed)
+
+
+def shard_starts(images: int, micro_batch: int, shard: tuple[int, int] | None) -> list[int]:
+    """First rows of the micro-batches of a shard: one run of neighbouring micro-batches, sizes within one.
+
+    Raises:
+        InputError: The shard does not exist.
+    """
+    starts = list(range(0, images, micro_batch))
+    if shard is None:
+        return starts
+    index, count = shard
+    if count < 1 or not 0 <= index < count:
+        raise InputError(f"shard: expected i/N with i from 0 to N - 1, got {index}/{count}")
+    return starts[len(starts) * index // count : len(starts) * (index + 1) // count]
+
+
+def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
+    """Images `(n, 3, height, width)` in [0, 1] → pixels `(n, height, width, 3)`, rounded to nearest."""
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels.cpu().numpy())
+
+
+class _Writer:
+    """Encodes and writes images in threads; errors surface at the next call or at the end."""
+
+    def __init__(self, root: Path, threads: int, limit: int) -> None:
+        self.root = root
+        self.limit = limit
+        self.pool = ThreadPoolExecutor(max_workers=threads)
+        self.waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            self._drain(0)
+
+    def write(self, files: Sequence[str], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
+        for file, image, recipe in zip(files, pixels, recipes, strict=True):
+            self.waiting.append(self.pool.submit(_write_png, self.root / file, image, recipe))
+        self._drain(self.limit)
+
+    def _drain(self, limit: int) -> None:
+        while len(self.waiting) > limit:
+            self.waiting.popleft().result()
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8], recipe: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = PngInfo()
+    text.add_text("Software", SOFTWARE)
+    text.add_text(RECIPE, recipe)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; the images written so far are kept, "
+            "and rendering again goes on from them"
+        ) from None
+
+
+def _recipes(rows: pd.DataFrame, metadata: Mapping[str, Any] | None, micro_batch: int) -> list[str]:
+    """Hash of everything that an image's pixels come from, one a row."""
+    shared = {key: (metadata or {}).get(key) for key in ("generator", "image_size", "device", "version")}
+    common = json.dumps([shared, micro_batch], sort_keys=True).encode()
+    latents = rows[latent_columns(rows)].to_numpy("<f4")
+    return [hashlib.sha256(common + row.tobytes()).hexdigest() for row in latents]
+
+
+def _all_there(root: Path, rows: pd.DataFrame, recipes: Sequence[str]) -> bool:
+    return all(_recipe_of(root / file) == recipe for file, recipe in zip(rows["file"], recipes, strict=True))
+
+
+def _recipe_of(path: Path) -> str | None:
+    """The recipe that an intact PNG of ours was made from, else None."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            recipe = image.info.get(RECIPE)
+            image.verify()  # checks the checksum of every chunk
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, zlib.error):
+        return None
+    return recipe if isinstance(recipe, str) else None
+
+
+def _remove_foreign(root: Path, files: set[str]) -> int:
+    """Remove images of ours that the manifest does not have; other files are left alone."""
+    removed = 0
+    for path in sorted((root / "train").glob("*/*.png")):
+        if path.relative_to(root).as_posix() not in files and _recipe_of(path) is not None:
+            path.unlink()
+            removed += 1
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    return removed
+
+
+def _check_fit(manifest: pd.DataFrame, generator: Generator) -> None:
+    width = len(latent_columns(manifest))
+    if width != generator.latent_dim:
+        raise InputError(
+            f"manifest: expected latents of length {generator.latent_dim} for this generator, got {width}; "
+            "render with the generator that the manifest names"
+        )

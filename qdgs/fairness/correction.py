@@ -14,7 +14,7 @@ from qdgs.errors import InputError
 from qdgs.fairness.intervals import LEVEL, RESAMPLES, Array, Estimate, percentile_interval
 from qdgs.fairness.shares import GroupShares, group_codes, normalize, resample_counts, share_numbers
 
-_MAX_ITERATIONS = 5000
+_MAX_ITERATIONS = 2000
 _TOLERANCE = 1e-10
 
 
@@ -91,16 +91,26 @@ def correct_shares(read: ArrayLike, confusion: ArrayLike) -> Array:
     """
     q = normalize(read)
     rates = _rates(np.asarray(confusion, dtype=np.float64))
-    p = np.full(np.broadcast_shapes(q.shape, rates.shape[:-1]), 1 / q.shape[-1])
+    shape = np.broadcast_shapes(q.shape, rates.shape[:-1])
+    groups = shape[-1]
+    rows = np.broadcast_to(q, shape).reshape(-1, groups)
+    each = np.broadcast_to(rates, (*shape, groups)).reshape(-1, groups, groups)
+    p = np.where(np.isnan(rows), np.nan, 1 / groups)
+    moving = np.flatnonzero(~np.isnan(rows).any(axis=1))
     for _ in range(_MAX_ITERATIONS):
-        expected = np.einsum("...i,...ij->...j", p, rates)
-        ratio = np.divide(q, expected, out=np.zeros_like(p), where=expected > 0)
-        new = normalize(p * np.einsum("...ij,...j->...i", rates, ratio))
-        change = np.abs(new - p)
-        p = new
-        if not np.any(change > _TOLERANCE):  # NaN rows never move
+        new = _maximization(p[moving], rows[moving], each[moving])
+        change = np.abs(new - p[moving]).max(axis=1)
+        p[moving] = new
+        moving = moving[change > _TOLERANCE]
+        if not len(moving):
             break
-    return p
+    return p.reshape(shape)
+
+
+def _maximization(p: Array, q: Array, rates: Array) -> Array:
+    expected = np.einsum("ri,rij->rj", p, rates)
+    ratio = np.divide(q, expected, out=np.zeros_like(q), where=expected > 0)
+    return normalize(p * np.einsum("rij,rj->ri", rates, ratio))
 
 
 def _rates(confusion: Array) -> Array:

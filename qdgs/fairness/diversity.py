@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,9 +95,9 @@ class PixelEmbedding:
             CorruptFileError: The file is missing, truncated or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 embedding = cls(arrays["mean"], arrays["components"], int(arrays["size"]))
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise CorruptFileError(f"{path}: cannot be read as an embedding: {error}") from None
         pixels = 3 * embedding.size**2
         if embedding.mean.shape != (pixels,) or embedding.components.shape[1:] != (pixels,):

@@ -21,6 +21,7 @@ class Number:
         form: How the value is written.
         means: A sentence on what it says.
         limits: A sentence on what it does not say.
+        beside: What `random_` + key is a number of.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Number:
     form: Form
     means: str
     limits: str
+    beside: str = "random samples"
 
     def text(self, value: float) -> str:
         """The value as it stands on the page."""
@@ -115,7 +117,7 @@ SECTIONS: dict[str, tuple[Number, ...]] = {
             "decimal",
             "How many different images a group holds (Vendi score) beside random samples of the same group: "
             "1 is as diverse, below 0.8 is balanced but narrow.",
-            "It is measured on small pictures with one fixed kernel; compare it only with itself.",
+            "It is measured on small pictures with one fixed kernel; compare it between runs of qdgs only.",
         ),
         Number(
             "near_duplicates",
@@ -147,6 +149,7 @@ SECTIONS: dict[str, tuple[Number, ...]] = {
             "QD score after the elites were put where the auditor says they belong, rejects left out: "
             "what the search really reached.",
             "The objective in it is still the guide's.",
+            beside="random search",
         ),
         Number(
             "qd_score",

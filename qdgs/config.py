@@ -246,6 +246,15 @@ class JudgesConfig(Model):
         return self
 
 
+class AuditConfig(Model):
+    """How much the audit looks at beside the dataset.
+
+    `samples`: random samples for quantiles, rare groups and the yardstick of diversity.
+    """
+
+    samples: Annotated[Integer, Field(ge=64)] = 10_000
+
+
 class WorkersConfig(Model):
     """Where evaluations run."""
 
@@ -263,6 +272,7 @@ class RunConfig(Model):
     search: SearchConfig = SearchConfig()
     dataset: DatasetConfig
     judges: JudgesConfig = JudgesConfig()
+    audit: AuditConfig = AuditConfig()
     workers: WorkersConfig = WorkersConfig()
 
     @model_validator(mode="before")
@@ -344,6 +354,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return parse_config(data)
 
 
+def plain(config: RunConfig) -> dict[str, Any]:
+    """The configuration in plain types, defaults filled in.
+
+    The search's are left out: what it settles depends on which of its keys were given.
+    """
+    data = config.model_dump(mode="json")
+    return {**data, "search": config.search.model_dump(mode="json", exclude_unset=True)}
+
+
 def dump_config(config: RunConfig) -> str:
     """The configuration as YAML that `load_config` reads to an equal object."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qdgs.config import RunConfig, dump_config, load_config, parse_config
+from qdgs.config import RunConfig, dump_config, load_config, parse_config, plain
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.files import fingerprint, read_json, write_json, write_text
 from qdgs.overrides import override
@@ -20,7 +20,7 @@ STAGES = ("search", "flatten", "render", "audit", "report", "export")
 
 READS: dict[str, tuple[str, ...]] = {
     "search": ("seed", "generator", "guide", "search"),
-    "flatten": ("dataset", "judges"),
+    "flatten": ("dataset", "judges", "audit"),
     "render": (),
     "audit": (),
     "report": (),
@@ -65,7 +65,15 @@ WRITES: dict[str, tuple[str, ...]] = {
 }
 """Keys of summary.json that each stage writes; null where something cannot be told."""
 
-FREE = ("dataset", "judges", "workers", "search.checkpoint_seconds")
+FREE = (
+    "dataset.",
+    "judges.",
+    "audit.",
+    "workers.",
+    "search.evaluations",
+    "search.seconds",
+    "search.checkpoint_seconds",
+)
 """What may change in a run that has been searched."""
 
 
@@ -150,12 +158,12 @@ class Run:
         return run._changed(overrides) if overrides else run
 
     def _changed(self, overrides: Sequence[str]) -> Run:
-        data = self.config.model_dump(mode="json")
+        data = plain(self.config)
         for assignment in overrides:
             override(data, assignment)
         config = parse_config(data)
         for key in differences(self.config, config):
-            if self.searched and not key.startswith(tuple(FREE)):
+            if self.searched and not key.startswith(FREE):
                 raise InputError(
                     f"{self.path}: {key} cannot change in a run that has been searched; begin another with "
                     "qdgs run --out"
@@ -212,7 +220,8 @@ class Run:
         self._forget(STAGES[position:])
         begun = time.monotonic()
         numbers = import_module(f"qdgs.stages.{stage}").perform(self, device=device, watch=watch, **options)
-        self._mark(stage, numbers, time.monotonic() - begun)
+        if numbers is not None:
+            self._mark(stage, numbers, time.monotonic() - begun)
 
     def complete(self, *, device: str = "cpu", watch: Watch = unwatched, until: str = STAGES[-1]) -> Run:
         """Do every stage that is not through yet, up to and including `until`."""
@@ -223,8 +232,8 @@ class Run:
 
     def _fingerprint(self, stage: str) -> str:
         read = [key for name in STAGES[: STAGES.index(stage) + 1] for key in READS[name]]
-        data = self.config.model_dump(mode="json", include=set(read))
-        data["search"].pop("checkpoint_seconds")
+        data = {key: value for key, value in plain(self.config).items() if key in read}
+        data["search"].pop("checkpoint_seconds", None)
         return fingerprint(data)
 
     def _forget(self, stages: Sequence[str]) -> None:
@@ -244,7 +253,7 @@ class Run:
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
     """Keys, with dots, at which two configurations differ."""
-    left, right = (dict(_leaves(config.model_dump(mode="json"))) for config in (one, other))
+    left, right = (dict(_leaves(plain(config))) for config in (one, other))
     return [key for key in {**left, **right} if left.get(key, ...) != right.get(key, ...)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -84,13 +85,13 @@ def load_scorer(run: Run, *, device: Device) -> Scorer:
     return Scorer(generator, guide, seed=run.config.seed)
 
 
-def score_images_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> tuple[Tensor, Tensor]:
-    """Raw scores of many latents, micro-batch by micro-batch, on the CPU and without gradients."""
+def scores_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> pd.DataFrame:
+    """Raw `objective` and measures by their names, one row a latent; micro-batches of one size."""
     parts = []
     for start in range(0, len(latents), micro_batch):
         rows = latents[start : start + micro_batch]
         padded = torch.cat([rows, rows[-1:].expand(micro_batch - len(rows), -1)])
         with torch.no_grad():
             objective, measures = scorer(padded)
-        parts.append((objective[: len(rows)].cpu(), measures[: len(rows)].cpu()))
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        parts.append(torch.cat([objective[:, None], measures], dim=1)[: len(rows)].cpu())
+    return pd.DataFrame(torch.cat(parts).numpy(), columns=["objective", *scorer.guide.measure_names])

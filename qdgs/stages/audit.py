@@ -1,0 +1,178 @@
+"""Grade the dataset by the auditor, beside as many random samples of the same generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import Tensor
+
+from qdgs.config import DatasetConfig
+from qdgs.datasets.manifest import read_manifest
+from qdgs.errors import CorruptFileError
+from qdgs.fairness.audit import JudgedImages, audit, audited_groups, audited_targets
+from qdgs.fairness.correction import confusion_counts
+from qdgs.fairness.diversity import PixelEmbedding
+from qdgs.files import read_json, write_json, write_text
+from qdgs.generators.base import generate
+from qdgs.judges.base import Judge
+from qdgs.parts import judges_shared, load_judge
+from qdgs.randomness import Stream, stream
+from qdgs.report.numbers import warnings_of
+from qdgs.run import Run, Step, Watch
+from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.corrected import corrected_scores
+from qdgs.stages.cuts import Cuts, guide_values
+from qdgs.stages.flatten import FLATTEN, MANIFEST, open_bank, random_latents
+from qdgs.stages.scoring import Scorer, load_scorer, scores_of
+
+AUDIT = "audit.json"
+AUDIT_TABLE = "audit.csv"
+BATCH = 256
+
+
+def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
+    """Let the auditor read the dataset's files and as many random samples, and write audit.json and .csv.
+
+    Returns:
+        The auditor's keys of summary.json; none where there is no auditor.
+    """
+    named = run.config.judges.auditor
+    if named is None:
+        write_json(run.path / AUDIT, {"warnings": warnings_of(run.summary)})
+        (run.path / AUDIT_TABLE).unlink(missing_ok=True)
+        return {}
+    auditor = load_judge(named, device=device)
+    audited_groups(run.config.dataset)
+    scorer = load_scorer(run, device=device)
+    bank = open_bank(run, scorer, device=device)
+    embedding = bank.embedding()
+    result = audit(
+        _dataset(run, auditor, embedding, device=device, watch=watch),
+        _random_samples(run, scorer, auditor, embedding, bank, watch=watch),
+        run.config.dataset,
+        stream(run.config.seed, Stream.AUDIT),
+        bank=JudgedImages(bank.judged(auditor), bank.embeddings()),
+        confusion=known_confusion(auditor, run.config.dataset),
+        notes=_notes(run),
+    )
+    scores = corrected_scores(run, scorer, auditor, bank, device=device, watch=watch)
+    numbers = {**result.summary(), **scores}
+    shared = judges_shared(run.config.judges)
+    whole = {
+        **result.to_dict(),
+        "auditor": named.name,
+        "shared": bool(shared),
+        "warnings": warnings_of({**run.summary, **numbers}, shared_judge=bool(shared)),
+    }
+    write_json(run.path / AUDIT, whole)
+    write_text(run.path / AUDIT_TABLE, result.to_frame().to_csv(index=False))
+    return numbers
+
+
+def known_confusion(auditor: Judge, dataset: DatasetConfig) -> pd.DataFrame | None:
+    """Counts of groups as read by known group, where the auditor brings images of known group.
+
+    They are its `confusion`, a frame in long form: for each attribute its true value under the attribute's
+    name and the value read under `<attribute>_read`, and `count`.
+    """
+    counted = getattr(auditor, "confusion", None)
+    attributes = [str(group.audit) for group in audited_groups(dataset).values()]
+    if counted is None or not {*attributes, *(f"{name}_read" for name in attributes)} <= set(counted.columns):
+        return None
+    rows = counted.loc[np.repeat(np.arange(len(counted)), counted["count"].to_numpy())]
+    names = list(audited_targets(dataset))
+    sides = [_joined(rows, [name + suffix for name in attributes], names) for suffix in ("", "_read")]
+    return confusion_counts(sides[0], sides[1], names)
+
+
+def read_images(
+    folder: Path, files: Iterable[str], size: int, *, watch: Watch, total: int
+) -> Iterator[Tensor]:
+    """The images of a rendered dataset `(at most 256, 3, height, width)`, in the order of the files."""
+    pixels: list[Any] = []
+    done = 0
+    for file in files:
+        pixels.append(_pixels(folder / file, size))
+        if len(pixels) == 256:
+            done += len(pixels)
+            yield _batch(pixels)
+            pixels = []
+            watch(Step("audit", done, total, "images"))
+    if pixels:
+        yield _batch(pixels)
+        watch(Step("audit", total, total, "images"))
+
+
+def _dataset(
+    run: Run, auditor: Judge, embedding: PixelEmbedding, *, device: str, watch: Watch
+) -> JudgedImages:
+    manifest = read_manifest(run.path / MANIFEST)
+    files, labels = manifest.rows["file"].tolist(), manifest.rows["label"].tolist()
+    batches = read_images(run.path / "dataset", files, manifest.metadata["image_size"], watch=watch)
+    return _judged(auditor, embedding, (batch.to(device) for batch in batches), labels)
+
+
+def _random_samples(
+    run: Run, scorer: Scorer, auditor: Judge, embedding: PixelEmbedding, bank: Bank, *, watch: Watch
+) -> JudgedImages:
+    n, dataset = run.summary["images"], run.config.dataset
+    latents = random_latents(run, scorer.generator, n).to(bank.latents.device)
+    labels = guide_values(
+        scores_of(scorer, latents, bank.micro_batch), dataset, read_cuts(run), dataset.label
+    )
+    batches = (as_stored(batch) for batch in generate(scorer.generator, latents, bank.micro_batch))
+    return _judged(auditor, embedding, batches, labels)
+
+
+def read_cuts(run: Run) -> Cuts:
+    """The cut points that the dataset was flattened with."""
+    flattened = read_json(run.path / FLATTEN)
+    return Cuts(flattened["cuts"], flattened["calibrated"])
+
+
+def _judged(
+    auditor: Judge, embedding: PixelEmbedding, batches: Iterable[Tensor], labels: list[str | None]
+) -> JudgedImages:
+    read, embedded = [], []
+    for images in batches:
+        read.append(auditor.judge(images))
+        embedded.append(embedding.transform(images))
+    return JudgedImages(pd.concat(read, ignore_index=True), np.concatenate(embedded), labels)
+
+
+def _pixels(path: Path, size: int) -> Any:
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError):
+        raise CorruptFileError(f"{path}: is missing or damaged; run qdgs render again") from None
+    if pixels.shape != (size, size, 3):
+        raise CorruptFileError(
+            f"{path}: expected {size}×{size} pixels, got {pixels.shape[1]}×{pixels.shape[0]}; "
+            "run qdgs render again"
+        )
+    return pixels
+
+
+def _joined(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Series:
+    groups = rows[columns].astype(str).agg("/".join, axis=1).astype(object)
+    return groups.where(groups.isin(names), None)
+
+
+def _notes(run: Run) -> list[str]:
+    judges = run.config.judges
+    shared = judges_shared(judges)
+    notes = []
+    if shared and judges.auditor:
+        roles = " and the ".join(shared)
+        notes.append(
+            f"The auditor {judges.auditor.name} is also the {roles}: its grades are not independent."
+        )
+    if judges.teacher and judges.auditor and judges.teacher.name != judges.auditor.name:
+        notes.append(f"The cuts between groups were placed with labels of {judges.teacher.name}.")
+    return notes

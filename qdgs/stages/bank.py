@@ -1,0 +1,172 @@
+"""A bank of random samples of a generator: embedded, judged and scored once, then read from a cache.
+
+The numbers of an audit stand beside random samples (what a search really reached, how diverse a group is,
+how near a near-duplicate), and rare groups need thousands of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from qdgs.errors import QdgsError
+from qdgs.fairness.diversity import PixelEmbedding
+from qdgs.fairness.intervals import Array
+from qdgs.generators.base import Generator, generate
+from qdgs.judges.base import Judge, judge_batches
+from qdgs.randomness import Stream, stream
+from qdgs.stages.frames import read_frame, write_frame
+from qdgs.stages.scoring import Scorer, scores_of
+
+SHIPPED = Path(__file__).parent.parent / "weights" / "bank"
+BANK_SEED = 0  # one bank for all seeds of a run, so that it is made once
+
+
+class Bank:
+    """Random samples of one generator.
+
+    Args:
+        generator: What is sampled.
+        samples: How many.
+        micro_batch: Rows rendered at once.
+        device: Where the generator works.
+        folder: Where what was found out is kept.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        samples: int,
+        micro_batch: int,
+        device: torch.device | str = "cpu",
+        folder: Path | None = None,
+    ) -> None:
+        self.generator = generator
+        self.samples = samples
+        self.latents = generator.sample_latents(samples, stream(BANK_SEED, Stream.BANK)).to(device)
+        self.micro_batch = micro_batch
+        self._folder = cache_folder() if folder is None else folder
+        self._key = [identity(generator), code(generator), samples, micro_batch, torch.device(device).type]
+
+    def images(self) -> Iterator[Tensor]:
+        """The samples as they would be stored, batch by batch."""
+        return (as_stored(images) for images in generate(self.generator, self.latents, self.micro_batch))
+
+    def embedding(self) -> PixelEmbedding:
+        """Principal components of the samples: one yardstick for everything that is compared."""
+        path = self._file("embedding", ".npz")
+        with suppress(QdgsError):
+            return PixelEmbedding.load(path)
+        embedding = PixelEmbedding.fit(self.images())
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            embedding.save(temporary)
+            temporary.replace(path)
+        return embedding
+
+    def embeddings(self) -> Array:
+        """Embeddings `(samples, embedding_dim)` of the samples."""
+        frame = self._kept("embeddings", [], lambda: _columns(self.embedding().transform(self.images())))
+        return frame.to_numpy(np.float64)
+
+    def judged(self, judge: Judge) -> pd.DataFrame:
+        """The judge's rows for the samples."""
+        return self._kept(
+            "judged", [identity(judge), code(judge)], lambda: judge_batches(judge, self.images())
+        )
+
+    def scored(self, scorer: Scorer) -> pd.DataFrame:
+        """Raw `objective` and the measures of the samples by their names, as the guide scores them."""
+        guide = scorer.guide
+        key = [identity(guide.encoder), guide.config.model_dump(mode="json")]
+        return self._kept("scored", key, lambda: scores_of(scorer, self.latents, self.micro_batch))
+
+    def _kept(self, kind: str, key: list[Any], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        path = self._file(kind, ".parquet", key)
+        with suppress(QdgsError):
+            frame = read_frame(path, "audit")
+            if len(frame) == self.samples:
+                return frame
+        frame = make()
+        with suppress(QdgsError, OSError):
+            write_frame(path, frame)
+        return frame
+
+    def _file(self, kind: str, suffix: str, key: list[Any] | None = None) -> Path:
+        name = hashlib.sha256(repr([kind, *self._key, *(key or [])]).encode()).hexdigest()[:24]
+        shipped = SHIPPED / f"{kind}-{name}{suffix}"
+        return shipped if shipped.is_file() else self._folder / shipped.name
+
+
+def cache_folder() -> Path:
+    """`QDGS_CACHE`, or the user's cache folder."""
+    if os.environ.get("QDGS_CACHE"):
+        return Path(os.environ["QDGS_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qdgs"
+
+
+def as_stored(images: Tensor) -> Tensor:
+    """Images as they come back from 8-bit files."""
+    return (images * 255).round() / 255
+
+
+def identity(thing: object) -> str:
+    """SHA-256 of a model: its name, weights and settings."""
+    digest = hashlib.sha256()
+    for part in _parts(thing):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def code(thing: object) -> str:
+    """SHA-256 of the source of the module that a model is defined in."""
+    module = inspect.getmodule(type(thing))
+    try:
+        return hashlib.sha256(inspect.getsource(module).encode() if module else b"").hexdigest()
+    except (OSError, TypeError):
+        return ""
+
+
+def _parts(value: object) -> Iterator[bytes]:
+    if isinstance(value, Tensor | np.ndarray):
+        yield np.ascontiguousarray(torch.as_tensor(value).detach().cpu().numpy()).tobytes()
+    elif isinstance(value, str | int | float | bool | None | Path | torch.device):
+        yield repr(value).encode()
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (repr(key).encode(), *_parts(item))
+    elif isinstance(value, list | tuple):
+        yield from (part for item in value for part in _parts(item))
+    else:
+        yield from _parts_of_object(value)
+
+
+def _parts_of_object(value: object) -> Iterator[bytes]:
+    kind = type(value)
+    yield f"{kind.__module__}.{kind.__qualname__}".encode()
+    if isinstance(value, nn.Module):
+        yield from _parts(dict(value.state_dict()))
+        return
+    if kind.__module__.startswith("qdgs"):
+        yield from _parts({key: item for key, item in vars(value).items() if _settles(item)})
+
+
+def _settles(item: object) -> bool:
+    plain = (Tensor, np.ndarray, str, int, float, bool, Mapping, list, tuple, nn.Module)
+    return item is None or isinstance(item, plain)
+
+
+def _columns(values: Array) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=[f"e{column:02d}" for column in range(values.shape[1])])

@@ -1,0 +1,43 @@
+"""Hand the dataset over: its card, and copies in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qdgs.datasets.card import write_card
+from qdgs.datasets.export import export
+from qdgs.datasets.manifest import read_manifest
+from qdgs.files import read_json
+from qdgs.run import Run, Step, Watch
+from qdgs.stages.audit import AUDIT
+from qdgs.stages.flatten import MANIFEST
+
+CARD = "dataset/README.md"
+
+
+def perform(
+    run: Run, *, device: str, watch: Watch, format: str | None = None, out: Path | None = None
+) -> dict[str, Any]:
+    """Write the dataset card; dataset/ itself is what Hugging Face's and torchvision's image folders read.
+
+    Args:
+        run: The run.
+        device: Not used: nothing is computed.
+        watch: Told when it is done.
+        format: A further format to copy the dataset into.
+        out: The copy's folder; RUN/export/FORMAT where it is not given.
+    """
+    write_dataset_card(run)
+    if format is not None:
+        export(run.path / "dataset", out or run.path / "export" / format, format=format)
+    watch(Step("export", 1, 1, "datasets"))
+    return {}
+
+
+def write_dataset_card(run: Run) -> None:
+    """Write dataset/README.md, with the auditor's numbers where there is an audit."""
+    manifest = read_manifest(run.path / MANIFEST)
+    audited = read_json(run.path / AUDIT) if (run.path / AUDIT).exists() else {}
+    graded = audited if "dataset" in audited else None
+    write_card(run.path / CARD, manifest.rows, manifest.metadata, audit=graded)

@@ -1,0 +1,198 @@
+"""Choose the solutions that become the dataset, and write its manifest."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from qdgs.datasets.duplicates import duplicate_distance
+from qdgs.datasets.flatten import flatten
+from qdgs.datasets.manifest import latents_of, manifest_metadata, write_manifest
+from qdgs.datasets.shortage import ShortageError
+from qdgs.fairness.diversity import PixelEmbedding
+from qdgs.fairness.intervals import Array
+from qdgs.files import write_json
+from qdgs.generators.base import Generator, generate
+from qdgs.judges.base import Judge
+from qdgs.parts import load_judge
+from qdgs.randomness import Stream, stream
+from qdgs.run import Run, Step, Watch
+from qdgs.stages.bank import Bank, as_stored, identity
+from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
+from qdgs.stages.frames import read_frame
+from qdgs.stages.scoring import Scorer, load_scorer
+from qdgs.stages.search import RESERVOIR, Settled
+
+MANIFEST = "dataset/manifest.parquet"
+FLATTEN = "dataset/flatten.json"
+
+
+class Candidates:
+    """Renders candidates once, for the gate and for the near-duplicates alike.
+
+    Args:
+        generator: Renders.
+        embedding: The yardstick of near-duplicates.
+        gate: Tells what is whole; sees no attribute here, only its `accepted` is asked for.
+        micro_batch: Rows rendered at once.
+        device: Where the generator works.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        embedding: PixelEmbedding,
+        gate: Judge | None,
+        *,
+        micro_batch: int,
+        device: str,
+    ) -> None:
+        self._generator = generator
+        self._embedding = embedding
+        self._gate = gate
+        self._micro_batch = micro_batch
+        self._device = device
+        self._embedded: dict[Any, Array] = {}
+
+    def accept(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which rows the gate accepts, `(n,)`."""
+        assert self._gate is not None, "without a gate nobody asks"
+        images = self._images(rows)
+        self._embedded = dict(zip(rows.index, self._embedding.transform(images), strict=True))
+        return self._gate.judge(images)["accepted"].to_numpy(bool)
+
+    def embed(self, rows: pd.DataFrame) -> Array:
+        """Embeddings `(n, embedding_dim)` of the rows' images."""
+        if all(index in self._embedded for index in rows.index):
+            return np.stack([self._embedded[index] for index in rows.index])
+        return self._embedding.transform(self._images(rows))
+
+    def _images(self, rows: pd.DataFrame) -> torch.Tensor:
+        latents = latents_of(rows, self._device)
+        return torch.cat(
+            [as_stored(batch) for batch in generate(self._generator, latents, self._micro_batch)]
+        )
+
+
+def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
+    """Flatten reservoir and archive into a manifest.
+
+    Returns:
+        `gate_acceptance` and `images`.
+
+    Raises:
+        ShortageError: A group cannot be filled, and the configuration says to stop; dataset/flatten.json
+            then tells of it.
+    """
+    solutions = read_frame(run.path / RESERVOIR, "search")
+    scorer = load_scorer(run, device=device)
+    bank = open_bank(run, scorer, device=device)
+    samples = bank.scored(scorer)
+    cuts = settle_cuts(run.config.dataset, run.config.judges, bank, samples, device=device)
+    report: dict[str, Any] = {"cuts": cuts.points, "calibrated": cuts.calibrated}
+    try:
+        chosen = _flatten(run, scorer, bank, solutions, samples, cuts, device=device, watch=watch)
+    except ShortageError as error:
+        write_json(
+            run.path / FLATTEN, {**report, "shortages": [short.to_json() for short in error.shortages]}
+        )
+        raise
+    told = chosen.report.to_json()
+    write_manifest(run.path / MANIFEST, chosen.manifest, _metadata(run, scorer, cuts, told, device=device))
+    write_json(run.path / FLATTEN, {**report, **told})
+    return {"gate_acceptance": chosen.report.gate_acceptance, "images": chosen.report.images}
+
+
+def open_bank(run: Run, scorer: Scorer, *, device: str) -> Bank:
+    """The bank of random samples of a run's generator."""
+    settled = Settled.of(run).config
+    return Bank(
+        scorer.generator,
+        samples=run.config.audit.samples,
+        micro_batch=settled.micro_batch,
+        device=device,
+    )
+
+
+def random_latents(run: Run, generator: Generator, n: int) -> torch.Tensor:
+    """The random samples that a run is compared with; the first of many are the few."""
+    return generator.sample_latents(n, stream(run.config.seed, Stream.RANDOM_SAMPLES))
+
+
+def _flatten(
+    run: Run,
+    scorer: Scorer,
+    bank: Bank,
+    solutions: pd.DataFrame,
+    samples: pd.DataFrame,
+    cuts: Cuts,
+    *,
+    device: str,
+    watch: Watch,
+) -> Any:
+    dataset, micro_batch = run.config.dataset, Settled.of(run).config.micro_batch
+    judge = run.config.judges.gate
+    gate = load_judge(judge, device=device, role="gate") if judge else None
+    embedding = bank.embedding()
+    candidates = Candidates(scorer.generator, embedding, gate, micro_batch=micro_batch, device=device)
+    seen = _Seen(watch, dataset.images)
+    return flatten(
+        solutions,
+        dataset,
+        cuts.points,
+        seed=run.config.seed,
+        gate=(lambda rows: seen(candidates.accept(rows))) if gate else None,
+        embed=candidates.embed if dataset.duplicate_quantile else None,
+        min_distance=_min_distance(run, scorer.generator, embedding, device=device),
+        prior=prior_counts(samples, dataset, cuts),
+        evaluations=run.summary.get("evaluations"),
+    )
+
+
+class _Seen:
+    """Tells a watcher how many candidates the gate has accepted."""
+
+    def __init__(self, watch: Watch, wanted: int) -> None:
+        self._watch = watch
+        self._wanted = wanted
+        self._accepted = 0
+
+    def __call__(self, accepted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        self._accepted = min(self._wanted, self._accepted + int(accepted.sum()))
+        self._watch(Step("flatten", self._accepted, self._wanted, "images"))
+        return accepted
+
+
+def _min_distance(run: Run, generator: Generator, embedding: PixelEmbedding, *, device: str) -> float:
+    quantile, images = run.config.dataset.duplicate_quantile, run.config.dataset.images
+    if quantile == 0 or images < 2:
+        return 0.0
+    latents = random_latents(run, generator, images).to(device)
+    batches = (as_stored(batch) for batch in generate(generator, latents, Settled.of(run).config.micro_batch))
+    return duplicate_distance(embedding.transform(batches), quantile)
+
+
+def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, device: str) -> dict[str, Any]:
+    config, settled = run.config, Settled.of(run).config
+    roles = ("teacher", "gate", "auditor")
+    judges = {role: getattr(config.judges, role) for role in roles}
+    generator = {"name": config.generator.name, "options": config.generator.options}
+    return manifest_metadata(
+        generator={**generator, "sha256": identity(scorer.generator)},
+        guide=config.guide.model_dump(mode="json"),
+        label=config.dataset.label,
+        values={name: group.names for name, group in config.dataset.groups.items()},
+        micro_batch=settled.micro_batch,
+        image_size=scorer.generator.image_size,
+        device=torch.device(device).type,
+        version=version("qdgs"),
+        cuts={**cuts.points, **cuts.calibrated},
+        judges={role: judge.name for role, judge in judges.items() if judge},
+        search={"algorithm": settled.algorithm, "evaluations": run.summary.get("evaluations")},
+        report=report,
+    )

@@ -1,0 +1,184 @@
+"""Search the generator's latents; interrupted, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qdgs.config import RunConfig, SearchConfig, plain
+from qdgs.files import read_json, write_json, write_text
+from qdgs.run import READS, Run, Step, Watch
+from qdgs.search import checkpoint
+from qdgs.search.loop import illuminate
+from qdgs.search.ranges import Calibration
+from qdgs.search.state import Progress, Search
+from qdgs.stages.frames import write_frame
+from qdgs.stages.scoring import Scorer, load_scorer
+
+CHECKPOINT = "search/checkpoint.bin"
+ARCHIVE = "search/archive.parquet"
+RESERVOIR = "search/reservoir.parquet"
+METRICS = "search/metrics.csv"
+SETTLED = "search/settled.json"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a search settled before it began.
+
+    Attributes:
+        config: Every key that the algorithm uses, explicit.
+        calibration: What random samples said.
+    """
+
+    config: SearchConfig
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, run: Run) -> Settled:
+        """Read search/settled.json of a run."""
+        data = read_json(run.path / SETTLED)
+        return cls(SearchConfig.model_validate(data["search"]), Calibration.from_dict(data["calibration"]))
+
+
+def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[str, Any]:
+    """Search until the budget is spent, from the last checkpoint where there is one.
+
+    Args:
+        run: The run.
+        device: Where generator and guide work.
+        watch: Told after each iteration.
+        anew: Leave a checkpoint aside and begin from the start.
+
+    Returns:
+        The search's keys of summary.json.
+    """
+    scorer = load_scorer(run, device=device)
+    search = _search(run, scorer, device=device, anew=anew)
+    settled = {"search": search.config.model_dump(mode="json"), "calibration": search.calibration.as_dict()}
+    write_json(run.path / SETTLED, settled)
+    metrics = _Metrics.until(run.path / METRICS, search.evaluations)
+    try:
+        _drive(run, search, metrics, watch)
+    finally:
+        metrics.write()
+        if search.between_iterations:
+            checkpoint.save(search, run.path / CHECKPOINT, config=_read_by_search(run.config))
+    write_frame(run.path / ARCHIVE, search.archive_frame())
+    write_frame(run.path / RESERVOIR, search.reservoir_frame())
+    return _numbers(search.progress())
+
+
+def budget(run: Run, search: Search) -> tuple[int, float | None]:
+    """Evaluations and seconds that a search may take: as configured now, where they are given."""
+    given = run.config.search.model_fields_set
+    evaluations = run.config.search.evaluations if "evaluations" in given else search.config.evaluations
+    return evaluations, run.config.search.seconds
+
+
+def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
+    path = run.path / CHECKPOINT
+    prior = scorer.generator.sample_latents
+    if path.exists() and not anew:
+        known = _read_by_search(run.config)
+        return checkpoint.load(path, score=scorer, sample_prior=prior, device=device, config=known)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Search.begin(
+        run.config.search,
+        run.config.guide.measures,
+        scorer,
+        latent_dim=scorer.generator.latent_dim,
+        differentiable=scorer.generator.differentiable,
+        sample_prior=prior,
+        seed=run.config.seed,
+        device=device,
+    )
+
+
+def _drive(run: Run, search: Search, metrics: _Metrics, watch: Watch) -> None:
+    evaluations, seconds = budget(run, search)
+    config = _read_by_search(run.config)
+    saved = time.monotonic()
+    with _interrupts() as interrupted:
+        for progress in illuminate(search, evaluations, seconds):
+            metrics.add(progress)
+            watch(Step("search", progress.evaluations, evaluations, "evaluations", _watched(progress)))
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > run.config.search.checkpoint_seconds:
+                metrics.write()
+                checkpoint.save(search, run.path / CHECKPOINT, config=config)
+                saved = time.monotonic()
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Wait with an interruption until the iteration is whole; a second one does not wait."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def note(number: int, frame: object) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Metrics:
+    """Rows of metrics.csv."""
+
+    def __init__(self, path: Path, rows: list[dict[Any, Any]]) -> None:
+        self._path = path
+        self._rows = rows
+
+    @classmethod
+    def until(cls, path: Path, evaluations: int) -> _Metrics:
+        """Earlier rows up to where the search stands; what lies beyond is done again."""
+        try:
+            rows = pd.read_csv(path)
+            rows = rows[rows["evaluations"] <= evaluations]
+        except (OSError, ValueError, KeyError):
+            return cls(path, [])
+        return cls(path, [dict(row) for row in rows.to_dict("records")])
+
+    def add(self, progress: Progress) -> None:
+        self._rows.append(progress.row())
+
+    def write(self) -> None:
+        if self._rows:
+            write_text(self._path, pd.DataFrame(self._rows).to_csv(index=False))
+
+
+def _read_by_search(config: RunConfig) -> dict[str, Any]:
+    return {key: value for key, value in plain(config).items() if key in READS["search"]}
+
+
+def _watched(progress: Progress) -> Mapping[str, float]:
+    return {"qd_score": progress.qd_score, "coverage": progress.coverage}
+
+
+def _numbers(progress: Progress) -> dict[str, Any]:
+    row = progress.row()
+    kept = ("evaluations", "qd_score", "norm_qd_score", "coverage", "objective_mean", "clipped_fraction")
+    return {
+        **{key: row[key] for key in kept},
+        "search_seconds": progress.seconds,
+        "evaluations_per_second": progress.evaluations / max(progress.seconds, 1e-9),
+        "lineages": progress.lineages,
+    }

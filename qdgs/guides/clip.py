@@ -137,6 +137,16 @@ class ClipEncoder:
             return []
         return [word for word in _words(prompts) if word not in self._vocabulary]
 
+    def cut_prompts(self, prompts: list[str]) -> list[str]:
+        """Prompts of which the model sees the beginning alone, as they are longer than its text tower reads.
+
+        Nothing is known of tokenizers other than open_clip's own.
+        """
+        if not isinstance(self._tokenizer, import_open_clip().SimpleTokenizer):
+            return []
+        room = self._tokenizer.context_length - 2  # a token each for start and end
+        return [prompt for prompt in prompts if len(self._tokenizer.encode(prompt)) > room]
+
 
 def _words(texts: list[str]) -> dict[str, None]:
     return dict.fromkeys(word for text in texts for word in re.findall(r"[^\W_]+", text.lower()))

@@ -33,6 +33,10 @@ class Encoder(Protocol):
         """Words that the model is known never to have seen."""
         ...
 
+    def cut_prompts(self, prompts: list[str]) -> list[str]:
+        """Prompts that are too long for the model."""
+        ...
+
 
 class PromptGuide:
     """Scores images by their angular distances d to prompts; every prompt is embedded once, here.
@@ -49,7 +53,8 @@ class PromptGuide:
 
     Args:
         encoder: The CLIP.
-        config: Prompts and weights; words that the CLIP never saw get a `PromptWarning`.
+        config: Prompts and weights; words that the CLIP never saw and prompts too
+            long for it get a `PromptWarning`.
 
     Attributes:
         measure_names: One name a measure.
@@ -68,7 +73,7 @@ class PromptGuide:
         self.measure_names = tuple(measure.name for measure in config.measures)
         self._prompts = list(dict.fromkeys(_all_prompts(config)))
         self._row = {prompt: row for row, prompt in enumerate(self._prompts)}
-        self._warn_of_unknown_words()
+        self._warn_of_doubtful_prompts()
         self._text = encoder.encode_text(self._prompts)
         self._check_sides()
         self.memory = UniquenessMemory() if config.weights.uniqueness > 0 else None
@@ -120,15 +125,15 @@ class PromptGuide:
             return distances.new_zeros(len(distances))
         return distances[:, [self._row[prompt] for prompt in prompts]].mean(dim=1)
 
-    def _warn_of_unknown_words(self) -> None:
+    def _warn_of_doubtful_prompts(self) -> None:
         words = self.encoder.unknown_words(self._prompts)
         if words:
-            warnings.warn(
+            _warn(
                 f"{self.encoder.name} never saw these words of the prompts: {', '.join(words)}; what it "
-                "makes of them is chance: use words of its card.json, or a larger CLIP (guide.clip.model)",
-                PromptWarning,
-                stacklevel=3,
+                "makes of them is chance: use words of its card.json, or a larger CLIP (guide.clip.model)"
             )
+        for prompt in self.encoder.cut_prompts(self._prompts):
+            _warn(f"{self.encoder.name} reads the beginning of {prompt!r} alone; say it in fewer words")
 
     def _check_sides(self) -> None:
         objective = self.config.objective
@@ -145,6 +150,10 @@ class PromptGuide:
                         f"{place}: expected prompts that differ, got {first!r} and {second!r}, "
                         f"which are the same to {self.encoder.name}; say the difference in other words"
                     )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, PromptWarning, stacklevel=4)  # whoever makes the guide
 
 
 def _all_prompts(config: GuideConfig) -> list[str]:

@@ -186,6 +186,14 @@ def test_words_that_the_model_never_saw_get_a_warning_that_names_them(encoder: C
         guide(encoder, objective={"positive": ["A purple square.", "a red CAT"]})
 
 
+def test_prompts_too_long_for_the_model_get_a_warning(encoder: ClipEncoder) -> None:
+    fits, longer = " ".join(["red"] * 22), " ".join(["red"] * 23)
+    assert encoder.cut_prompts([fits, longer]) == [longer]
+    with pytest.warns(PromptWarning, match=f"reads the beginning of '{longer}' alone") as caught:
+        guide(encoder, objective={"positive": [fits, longer]})
+    assert [Path(warning.filename).name for warning in caught] == ["test_prompts.py"]
+
+
 def test_known_words_get_none(encoder: ClipEncoder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

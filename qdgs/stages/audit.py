@@ -90,22 +90,12 @@ def known_confusion(auditor: Judge, dataset: DatasetConfig) -> pd.DataFrame | No
     return confusion_counts(sides[0], sides[1], names)
 
 
-def read_images(
-    folder: Path, files: Iterable[str], size: int, *, watch: Watch, total: int
-) -> Iterator[Tensor]:
-    """The images of a rendered dataset `(at most 256, 3, height, width)`, in the order of the files."""
-    pixels: list[Any] = []
-    done = 0
-    for file in files:
-        pixels.append(_pixels(folder / file, size))
-        if len(pixels) == 256:
-            done += len(pixels)
-            yield _batch(pixels)
-            pixels = []
-            watch(Step("audit", done, total, "images"))
-    if pixels:
-        yield _batch(pixels)
-        watch(Step("audit", total, total, "images"))
+def read_images(folder: Path, files: Sequence[str], size: int, *, watch: Watch) -> Iterator[Tensor]:
+    """The images of a rendered dataset `(at most BATCH, 3, height, width)`, in the order of the files."""
+    for start in range(0, len(files), BATCH):
+        pixels = np.stack([_pixels(folder / file, size) for file in files[start : start + BATCH]])
+        yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        watch(Step("audit", start + len(pixels), len(files), "images"))
 
 
 def _dataset(

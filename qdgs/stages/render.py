@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qdgs.config import Named
@@ -9,7 +10,7 @@ from qdgs.datasets.manifest import read_manifest
 from qdgs.datasets.render import render
 from qdgs.errors import InputError
 from qdgs.parts import load_generator
-from qdgs.run import Run, Step, Watch
+from qdgs.run import Run, Step, Watch, unwatched
 from qdgs.stages.bank import identity
 from qdgs.stages.flatten import MANIFEST
 

@@ -172,22 +172,12 @@ def audit(
     """
     _check_sets(images, random_samples)
     random_samples = random_samples.head(len(images))
-    audited = audited_groups(dataset)
     reference = bank or random_samples
+    audited, targets = audited_groups(dataset), audited_targets(dataset)
     groups = [read_groups(which.judged, audited) for which in (images, random_samples, reference)]
     _check_values([images, random_samples, reference], audited)
-    targets = audited_targets(dataset)
-
-    def set_audit(which: JudgedImages, read: pd.Series) -> SetAudit:
-        shares = group_shares(read, targets, rng, resamples=resamples, level=level)
-        corrected = (
-            corrected_shares(shares, confusion, rng, resamples=resamples, level=level)
-            if confusion is not None
-            else None
-        )
-        return SetAudit(shares, label_agreement(which, dataset, level), corrected)
-
-    of_dataset, of_random = set_audit(images, groups[0]), set_audit(random_samples, groups[1])
+    count = _Counting(dataset, targets, confusion, rng, resamples, level)
+    of_dataset, of_random = count(images, groups[0]), count(random_samples, groups[1])
     diversity = group_diversity_ratio(
         _by_group(images.embeddings, groups[0], list(targets)),
         _by_group(reference.embeddings, groups[2], list(targets)),
@@ -202,6 +192,24 @@ def audit(
         near_duplicates=near_duplicates(images.embeddings, random_samples.embeddings),
         notes=(*notes, *_notes(dataset, of_dataset, of_random, diversity)),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Counting:
+    dataset: DatasetConfig
+    targets: Mapping[str, float]
+    confusion: pd.DataFrame | None
+    rng: np.random.Generator
+    resamples: int
+    level: float
+
+    def __call__(self, images: JudgedImages, groups: pd.Series) -> SetAudit:
+        options: dict[str, Any] = {"resamples": self.resamples, "level": self.level}
+        shares = group_shares(groups, self.targets, self.rng, **options)
+        corrected = None
+        if self.confusion is not None:
+            corrected = corrected_shares(shares, self.confusion, self.rng, **options)
+        return SetAudit(shares, label_agreement(images, self.dataset, self.level), corrected)
 
 
 def audited_groups(dataset: DatasetConfig) -> dict[str, GroupConfig]:

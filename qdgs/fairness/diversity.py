@@ -25,6 +25,7 @@ THUMBNAIL = 32
 GROUP_LIMIT = 60
 GROUP_MINIMUM = 10
 DRAWS = 10
+BANDWIDTH_SAMPLES = 2000
 DUPLICATE_QUANTILE = 0.01
 
 
@@ -110,11 +111,13 @@ class PixelEmbedding:
 def kernel_bandwidth(random_embeddings: Array) -> float:
     """Bandwidth for `vendi_score`: the median nearest-neighbour distance of random samples.
 
-    NaN for fewer than two samples, and 0 where most of them are copies of one another: no kernel then.
+    Of the first 2,000 of them, since nearest neighbours close in as samples grow in number and the kernel
+    must not depend on how many were at hand. NaN for fewer than two samples, and 0 where most of them are
+    copies of one another: no kernel then.
     """
     if len(random_embeddings) < 2:
         return math.nan
-    return float(np.median(nearest_distances(random_embeddings)))
+    return float(np.median(nearest_distances(random_embeddings[:BANDWIDTH_SAMPLES])))
 
 
 def vendi_score(embeddings: Array, bandwidth: float) -> float:

@@ -130,6 +130,11 @@ def test_the_bandwidth_is_the_median_distance_to_the_nearest_other_sample() -> N
     assert math.isnan(kernel_bandwidth(rows[:1]))
 
 
+def test_the_bandwidth_does_not_depend_on_how_many_samples_are_at_hand() -> None:
+    rows = rng().normal(size=(4000, 3))
+    assert kernel_bandwidth(rows) == kernel_bandwidth(rows[:2000])
+
+
 def test_random_samples_are_as_diverse_as_random_samples() -> None:
     source = rng()
     random = {name: source.normal(size=(80, 10)) for name in "ab"}

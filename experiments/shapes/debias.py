@@ -60,6 +60,7 @@ QUICK_OVERRIDES = (
     "search.range_samples=256",
     "search.prior_starts=256",
     "dataset.on_shortage=accept",
+    "audit.samples=512",
 )
 
 

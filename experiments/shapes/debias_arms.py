@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from debias_protocol import Pictures
+from PIL import Image
 from torch import Tensor
 
 from qdgs.config import RunConfig, load_config
 from qdgs.datasets.manifest import read_manifest
+from qdgs.files import read_json
 from qdgs.generators.base import generate
 from qdgs.parts import load_generator, load_guide, load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run
-from qdgs.training.pixels import to_pixels
+from qdgs.training.pixels import to_pixels, to_unit
 
 RANDOM, RANDOM_GATED = range(2)
 
@@ -46,8 +48,6 @@ def study_config(path: Path, *, seed: int, images: int, overrides: tuple[str, ..
 
 def dataset_pictures(run: Run, image_size: int) -> Pictures:
     """The images of a run's dataset, labelled by it."""
-    from PIL import Image
-
     rows, metadata = read_manifest(run.path / "dataset" / "manifest.parquet")
     names = metadata["values"][metadata["label"]]
     images = []
@@ -57,6 +57,12 @@ def dataset_pictures(run: Run, image_size: int) -> Pictures:
         images.append(to_pixels(pixels.permute(2, 0, 1)[None], image_size))
     labels = torch.tensor([names.index(label) for label in rows["label"]])
     return Pictures(torch.cat(images), labels, torch.full_like(labels, -1))
+
+
+def label_cut(run: Run) -> float:
+    """The point of the label's measure at which the run divides triangles from squares."""
+    cuts = read_json(run.path / "dataset" / "flatten.json")["cuts"]
+    return float(cuts[run.config.dataset.label][0])
 
 
 def random_pictures(source: Source, n: int, seed: int, image_size: int, *, gated: bool) -> Pictures:
@@ -73,13 +79,14 @@ def random_pictures(source: Source, n: int, seed: int, image_size: int, *, gated
         gated: Whether the gate chooses.
     """
     run = source.run()
-    config, cut = run.config, label_cut(run)  # noqa
+    config, cut = run.config, label_cut(run)
     guide = load_guide(config.guide, device=source.device)
     column = guide.measure_names.index(config.dataset.label)
     limit = int(run.summary["evaluations"]) if gated else n
     pixels: list[Tensor] = []
     labels: list[Tensor] = []
-    for images in _samples(source, limit, stream(seed, Stream.RANDOM_SAMPLES, int(gated)), gated=gated):
+    rng = stream(seed, Stream.RANDOM_SAMPLES, RANDOM_GATED if gated else RANDOM)
+    for images in _samples(source, limit, rng, gated=gated):
         with torch.no_grad():
             measures = guide.score(images).measures[:, column]
         pixels.append(to_pixels(images, image_size).cpu())
@@ -91,17 +98,14 @@ def random_pictures(source: Source, n: int, seed: int, image_size: int, *, gated
 
 
 def _samples(source: Source, n: int, rng: np.random.Generator, *, gated: bool) -> Iterator[Tensor]:
-    config = source.config
-    generator = load_generator(config.generator, device=source.device)
-    latents = generator.sample_latents(n, rng)
-    gate = (
-        load_judge(config.judges.gate, device=source.device, role="gate")
-        if gated and config.judges.gate
-        else None
-    )
-    for images in generate(generator, latents.to(source.device), config.search.micro_batch):
-        accepted = (
-            images if gate is None else images[torch.from_numpy(gate.judge(images)["accepted"].to_numpy())]
-        )
-        if len(accepted):
-            yield accepted
+    """Random samples as they would be stored, rejects of the gate left out."""
+    generator = load_generator(source.config.generator, device=source.device)
+    judge = source.config.judges.gate if gated else None
+    gate = load_judge(judge, device=source.device, role="gate") if judge else None
+    latents = generator.sample_latents(n, rng).to(source.device)
+    for raw in generate(generator, latents):
+        images = to_unit(to_pixels(raw))
+        if gate is not None:
+            images = images[torch.tensor(gate.judge(images)["accepted"].to_numpy(bool))]
+        if len(images):
+            yield images

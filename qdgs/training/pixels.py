@@ -26,4 +26,4 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 def _rounded(images: Tensor) -> Tensor:
-    return images.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+    return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)

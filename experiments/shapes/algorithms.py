@@ -1,0 +1,471 @@
+"""Seven search algorithms on the shapes, at equal budgets.
+
+The budget is counted in forward/backward equivalents: a forward pass is one, and a Jacobian of m measures is one
+forward and 1 + m backward passes of two each. Evaluations would give a gradient away: they count a point with its
+Jacobian as one. Everything of a seed is paired: measure ranges, objective scale and starts are the same for all.
+
+    corrected_qd_score     the elites where the auditor says they belong, its rejects left out
+    group_diversity_ratio  the dataset's images beside random samples of the same groups; 1 is as diverse
+    coverage               share of the archive's cells with an elite, as the guide sees them
+    clipped_fraction       share of the solutions outside the measure ranges
+    lineages               families among the elites
+    elite_agreement        share of the elites whose label the auditor confirms; one that it rejects counts against
+
+One (algorithm, seed) after the other goes into the CSV; a second call does what is missing, and a search that was
+interrupted goes on where it stopped. A table and a figure lie beside the CSV.
+
+    python experiments/shapes/algorithms.py
+    python experiments/shapes/algorithms.py --algorithms cma_mae cma_maega --seeds 2 --equivalents 10000
+"""
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from qdgs.config import ALGORITHMS, RunConfig, SearchConfig, load_config
+from qdgs.datasets.manifest import latents_of, read_manifest
+from qdgs.errors import ConfigError, InputError, QdgsError
+from qdgs.fairness.audit import JudgedImages, audit, label_agreement
+from qdgs.fairness.classification import paired_interval
+from qdgs.fairness.corrected import corrected_measures, corrected_qd_score
+from qdgs.fairness.diversity import PixelEmbedding
+from qdgs.generators.base import generate
+from qdgs.judges.base import Judge
+from qdgs.parts import load_judge
+from qdgs.randomness import Stream, stream
+from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, TEXT, blank, percent, save, tidy, title
+from qdgs.run import Run
+from qdgs.search.algorithms import build_archives
+from qdgs.search.evaluation import BACKWARD_COST
+from qdgs.search.settings import GRADIENT_ALGORITHMS, iteration_cost
+from qdgs.stages.audit import read_cuts
+from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.cuts import guide_values
+from qdgs.stages.flatten import open_bank
+from qdgs.stages.scoring import load_scorer
+from qdgs.stages.search import Settled
+
+HERE = Path(__file__).resolve().parent
+EQUIVALENTS = 20_000
+QUICK_EQUIVALENTS = 600
+QUICK_OVERRIDES = (
+    "search.emitters=2",
+    "search.batch_size=16",
+    "search.range_samples=128",
+    "search.prior_starts=128",
+    "dataset.images=60",
+    "audit.samples=256",
+)
+
+MEASURED = (
+    "corrected_qd_score",
+    "group_diversity_ratio",
+    "coverage",
+    "clipped_fraction",
+    "lineages",
+    "elite_agreement",
+    "label_agreement",
+    "near_duplicates",
+    "gate_acceptance",
+    "smallest_group_share",
+    "qd_score",
+    "objective_mean",
+    "elites",
+    "images",
+    "evaluations",
+    "equivalents",
+    "seconds",
+)
+COLUMNS = ["algorithm", "seed", "budget", *MEASURED]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a process needs to do its part.
+
+    Attributes:
+        config: Configuration file of the runs.
+        work: Folder of the runs.
+        equivalents: Budget of a search.
+        overrides: Of the configuration.
+        device: Where models work.
+    """
+
+    config: Path
+    work: Path
+    equivalents: int
+    overrides: tuple[str, ...] = ()
+    device: str = "cpu"
+
+    def run_config(self, algorithm: str, seed: int) -> RunConfig:
+        """The configuration of one search: so many evaluations as its budget pays for.
+
+        Raises:
+            ConfigError: The configuration does not hold, or has no auditor.
+        """
+        base = load_config(self.config, self.overrides)
+        if base.judges.auditor is None:
+            raise ConfigError(f"{self.config}: judges.auditor: expected a judge to grade the searches, got none")
+        search = base.search.model_copy(update={"algorithm": algorithm})
+        evaluations = affordable(search, len(base.guide.measures), self.equivalents)
+        given = [f"search.{name}={getattr(search, name)}" for name in ("range_samples", "prior_starts")]
+        own = [f"seed={seed}", f"search.algorithm={algorithm}", f"search.evaluations={evaluations}"]
+        return load_config(self.config, [*given, "dataset.on_shortage=accept", *self.overrides, *own])
+
+    def carry_out(self, algorithm: str, seed: int) -> dict[str, Any]:
+        """Search, flatten and grade; the row of the CSV."""
+        folder = self.work / f"{self.equivalents}" / f"{algorithm}_{seed}"
+        run = Run.create(self.run_config(algorithm, seed), folder).complete(device=self.device, until="flatten")
+        return {
+            "algorithm": algorithm,
+            "seed": seed,
+            "budget": self.equivalents,
+            **_searched(run),
+            **grade(run, device=self.device),
+        }
+
+
+def affordable(search: SearchConfig, measures: int, equivalents: int) -> int:
+    """Evaluations that a search may take, so that starts and whole iterations cost at most `equivalents`.
+
+    Raises:
+        InputError: The budget does not hold the starts and one iteration.
+    """
+    starts = max(search.range_samples, search.prior_starts)
+    points = search.emitters if search.algorithm in GRADIENT_ALGORITHMS else 0
+    cost = search.emitters * search.batch_size + points * (1 + (1 + measures) * BACKWARD_COST)
+    iterations = math.floor((equivalents - starts) / cost)
+    if iterations < 1:
+        raise InputError(
+            f"--equivalents: expected at least {starts + math.ceil(cost)} for {search.algorithm} ({starts} "
+            f"starts, and one iteration of {cost:g}), got {equivalents}"
+        )
+    return starts + iterations * iteration_cost(search)
+
+
+def grade(run: Run, *, device: str) -> dict[str, Any]:
+    """What the auditor says of a run's elites and of the dataset chosen from them.
+
+    Args:
+        run: Searched and flattened.
+        device: Where models work.
+    """
+    assert run.config.judges.auditor is not None
+    scorer = load_scorer(run, device=device)
+    bank = open_bank(run, scorer, device=device)
+    auditor = load_judge(run.config.judges.auditor, device=device)
+    elites = pd.read_parquet(run.path / "search" / "archive.parquet")
+    seen = _seen(elites, bank, auditor, device=device)
+    dataset = run.config.dataset
+    places = corrected_measures(
+        elites,
+        seen.judged,
+        bank.scored(scorer),
+        bank.judged(auditor),
+        measures=[measure.name for measure in run.config.guide.measures],
+        groups=dataset.groups,
+        attributes=auditor.attributes,
+    )
+    archive = _empty_archive(run, scorer.generator.latent_dim)
+    corrected = corrected_qd_score(
+        elites["objective"], places, seen.judged["accepted"], archive.index_of, archive.cells
+    )
+    labels = guide_values(elites, dataset, read_cuts(run), dataset.label)
+    return {
+        "corrected_qd_score": corrected.qd_score,
+        "elites": len(elites),
+        "elite_agreement": label_agreement(
+            JudgedImages(seen.judged, seen.embeddings, labels), dataset
+        ).value,
+        **_audited(run, bank, auditor, device=device),
+    }
+
+
+def _audited(run: Run, bank: Bank, auditor: Judge, *, device: str) -> dict[str, Any]:
+    """The dataset beside the bank of random samples."""
+    keys = ("group_diversity_ratio", "label_agreement", "near_duplicates", "smallest_group_share")
+    rows = read_manifest(run.path / "dataset" / "manifest.parquet").rows
+    if rows.empty:
+        return dict.fromkeys(keys, math.nan)
+    random = JudgedImages(bank.judged(auditor), bank.embeddings())
+    found = audit(
+        _seen(rows, bank, auditor, device=device, labels=rows["label"]),
+        random,
+        run.config.dataset,
+        stream(run.config.seed, Stream.AUDIT),
+        bank=random,
+    ).summary()
+    return {key: found[key] for key in keys}
+
+
+def _seen(
+    rows: pd.DataFrame, bank: Bank, auditor: Judge, *, device: str, labels: "pd.Series[str] | None" = None
+) -> JudgedImages:
+    """Solutions as the auditor sees them, rendered as they would be stored."""
+    embedding: PixelEmbedding = bank.embedding()
+    judged, embedded = [], []
+    for images in generate(bank.generator, latents_of(rows, device), bank.micro_batch):
+        judged.append(auditor.judge(as_stored(images)))
+        embedded.append(embedding.transform(as_stored(images)))
+    return JudgedImages(pd.concat(judged, ignore_index=True), np.concatenate(embedded), labels)
+
+
+def _empty_archive(run: Run, latent_dim: int) -> Any:
+    settled = Settled.of(run)
+    measures = run.config.guide.measures
+    return build_archives(settled.config, measures, settled.calibration, latent_dim, run.config.seed)[0]
+
+
+def _searched(run: Run) -> dict[str, Any]:
+    metrics = pd.read_csv(run.path / "search" / "metrics.csv").iloc[-1]
+    keys = ("qd_score", "coverage", "objective_mean", "clipped_fraction", "lineages", "evaluations")
+    return {
+        **{key: run.summary[key] for key in keys},
+        "equivalents": metrics["equivalents"],
+        "seconds": run.summary["search_seconds"],
+        "gate_acceptance": run.summary["gate_acceptance"],
+        "images": run.summary["images"],
+    }
+
+
+Task = tuple[str, int]
+
+
+def missing(rows: pd.DataFrame, algorithms: Sequence[str], seeds: int) -> list[Task]:
+    """What the CSV does not hold yet: seed by seed, so that an unfinished table compares all algorithms."""
+    done = set(zip(rows["algorithm"], rows["seed"], strict=True))
+    return [
+        (algorithm, seed)
+        for seed in range(seeds)
+        for algorithm in algorithms
+        if (algorithm, seed) not in done
+    ]
+
+
+def in_turn(study: Study, tasks: Sequence[Task], workers: int) -> Iterator[tuple[dict[str, Any], float]]:
+    """Rows as they come, and how long each took; with several workers each has its share of the cores."""
+    if workers == 1:
+        yield from (_timed(study, *task) for task in tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        for future in as_completed([pool.submit(_timed, study, *task) for task in tasks]):
+            yield future.result()
+
+
+def _timed(study: Study, algorithm: str, seed: int) -> tuple[dict[str, Any], float]:
+    begun = time.monotonic()
+    return study.carry_out(algorithm, seed), time.monotonic() - begun
+
+
+def read_rows(out: Path, budget: int) -> pd.DataFrame:
+    """Rows of an earlier call.
+
+    Raises:
+        InputError: They were made with another budget, or the file holds something else.
+    """
+    if not out.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        rows = pd.read_csv(out)
+    except (ValueError, OSError):
+        rows = pd.DataFrame()
+    if list(rows.columns) != COLUMNS:
+        raise InputError(f"{out}: expected rows of this study, got something else; choose another --out")
+    if not (rows["budget"] == budget).all():
+        raise InputError(
+            f"{out}: expected rows of a budget of {budget} equivalents, got "
+            f"{rows['budget'].iloc[0]}; choose another --out"
+        )
+    return rows
+
+
+def write_row(out: Path, rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
+    """Add a row; the file is replaced as a whole."""
+    rows = pd.DataFrame([*rows.to_dict("records"), row], columns=COLUMNS)
+    order = rows["algorithm"].map(ALGORITHMS.index)
+    rows = rows.assign(order=order).sort_values(["order", "seed"]).drop(columns="order").reset_index(drop=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.part")
+    rows.to_csv(unfinished, index=False, float_format="%.6g")
+    unfinished.replace(out)
+    return rows
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, best corrected QD score first; `seeds`, and half of a 95 % interval as `<key>_half`.
+
+    `over_random` is the mean over seeds of the corrected QD score divided by random search's of that seed.
+    """
+    random = rows[rows["algorithm"] == "random"].set_index("seed")["corrected_qd_score"]
+    ratio = rows["corrected_qd_score"] / rows["seed"].map(random)
+    table = []
+    for algorithm, part in rows.assign(over_random=ratio).groupby("algorithm", sort=False):
+        row: dict[str, Any] = {"algorithm": algorithm, "seeds": len(part)}
+        for key in (*MEASURED, "over_random"):
+            row[key], row[f"{key}_half"] = _mean(part[key].to_numpy(dtype=float))
+        table.append(row)
+    return pd.DataFrame(table).sort_values("corrected_qd_score", ascending=False, ignore_index=True)
+
+
+def _mean(values: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:
+    """Mean of the values that are there, and half the length of Student's interval."""
+    there = values[np.isfinite(values)]
+    if not len(there):
+        return math.nan, math.nan
+    found = paired_interval(there, np.zeros(len(there)))
+    return found.value, found.high - found.value
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """The table: means over seeds ± half of a 95 % interval."""
+    table = means(rows)
+    seeds = f"{table['seeds'].min()}" if table["seeds"].nunique() == 1 else "up to " + f"{table['seeds'].max()}"
+    budget = int(rows["budget"].iloc[0])
+    lines = [
+        f"Means over {seeds} seeds ± half of a 95 % interval; {budget:,} forward/backward equivalents a search.",
+        "",
+        "| algorithm | corrected QD score | × random | diversity in groups | coverage | outside ranges | lineages "
+        "| elites confirmed | evaluations | seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    return "\n".join([*lines, *(_line(row) for _, row in table.iterrows())]) + "\n"
+
+
+def _line(row: "pd.Series[Any]") -> str:
+    cells = [
+        str(row["algorithm"]),
+        _with_half(row, "corrected_qd_score", ",.0f"),
+        _plain(row["over_random"], ".2f"),
+        _with_half(row, "group_diversity_ratio", ".2f"),
+        _share(row["coverage"]),
+        _share(row["clipped_fraction"]),
+        _plain(row["lineages"], ",.0f"),
+        _share(row["elite_agreement"]),
+        _plain(row["evaluations"], ",.0f"),
+        _plain(row["seconds"], ",.0f"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _with_half(row: "pd.Series[Any]", key: str, form: str) -> str:
+    half = row[f"{key}_half"]
+    return _plain(row[key], form) + (f" ± {half:{form}}" if math.isfinite(half) else "")
+
+
+def _plain(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "–"
+
+
+def _share(value: float) -> str:
+    return percent(value) if math.isfinite(value) else "–"
+
+
+def draw_table(rows: pd.DataFrame) -> Figure:
+    """Three panels over the algorithms, best first: a dot a seed, a line at the mean."""
+    order = means(rows)["algorithm"].tolist()
+    figure = blank(9.4, 1.5 + 0.42 * len(order))
+    panels = figure.subplots(1, 3, sharey=True)
+    _panel(panels[0], rows, order, "corrected_qd_score", "Corrected QD score")
+    _panel(panels[1], rows, order, "group_diversity_ratio", "Diversity within groups")
+    _panel(panels[2], rows, order, "elite_agreement", "Elites that the auditor confirms")
+    panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    panels[2].xaxis.set_major_formatter(lambda value, _: percent(value))
+    panels[1].axvline(0.8, color=RANDOM, linewidth=1.4, linestyle=(0, (4, 2)))
+    panels[1].annotate(
+        "below: narrow ", (0.8, -0.55), ha="right", va="bottom", fontsize=SMALL, color=FAINT, annotation_clip=False
+    )
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, order: Sequence[str], key: str, heading: str) -> None:
+    places = rows["algorithm"].map(order.index).to_numpy(dtype=float)
+    spread = 0.06 * (rows["seed"] - rows["seed"].mean()).to_numpy(dtype=float)
+    axes.scatter(rows[key], places + spread, s=20, color=DATASET, alpha=0.75, linewidths=0)
+    mean = [rows.loc[rows["algorithm"] == algorithm, key].mean() for algorithm in order]
+    axes.vlines(mean, np.arange(len(order)) - 0.32, np.arange(len(order)) + 0.32, color=INK, linewidth=1.8)
+    tidy(axes, grid="x")
+    axes.set_yticks(range(len(order)), order, fontsize=TEXT)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_xlim(0, None)
+    axes.locator_params(axis="x", nbins=4)
+    title(axes, heading)
+    axes.title.set_fontsize(TEXT + 1)
+    axes._left_title.set_fontsize(TEXT + 1) if hasattr(axes, "_left_title") else None
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Compare search algorithms on the shapes at equal budgets.")
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
+    parser.add_argument("--seeds", type=int, help="seeds 0 to N-1 (5; with --quick 1)")
+    parser.add_argument("--equivalents", type=int, help=f"budget of a search ({EQUIVALENTS:,})")
+    parser.add_argument("--out", type=Path, help="CSV; its table (.md) and figure (.png) lie beside it")
+    parser.add_argument("--work", type=Path, default=Path("runs/algorithms"), help="folder of the runs")
+    parser.add_argument("--config", type=Path, default=HERE.parents[1] / "configs" / "shapes.yaml")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, help="processes; without it one a core, on a GPU two")
+    parser.add_argument("--quick", action="store_true", help="tiny budgets, to see that it works")
+    given = parser.parse_args(argv)
+    for name in ("seeds", "equivalents", "workers"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name}: expected at least 1, got {getattr(given, name)}")
+    return given
+
+
+def write_results(out: Path, rows: pd.DataFrame) -> Iterable[Path]:
+    """Table and figure beside the CSV."""
+    table = out.with_suffix(".md")
+    table.write_text(markdown(rows), encoding="utf-8")
+    return table, save(draw_table(rows), out.with_suffix(".png"))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Carry out what is missing, and write CSV, table and figure."""
+    given = arguments(argv)
+    study = Study(
+        config=given.config,
+        work=given.work / ("quick" if given.quick else "full"),
+        equivalents=given.equivalents or (QUICK_EQUIVALENTS if given.quick else EQUIVALENTS),
+        overrides=QUICK_OVERRIDES if given.quick else (),
+        device=given.device,
+    )
+    out = given.out or (given.work / "quick.csv" if given.quick else HERE / "algorithms.csv")
+    seeds = given.seeds or (1 if given.quick else 5)
+    workers = given.workers or (os.cpu_count() or 1 if given.device == "cpu" else 2)
+    rows = read_rows(out, study.equivalents)
+    tasks = missing(rows, given.algorithms, seeds)
+    for row, seconds in in_turn(study, tasks, 1 if given.quick else min(workers, max(len(tasks), 1))):
+        rows = write_row(out, rows, row)
+        print(
+            f"{row['algorithm']:<16}seed {row['seed']}  corrected {row['corrected_qd_score']:,.0f}  "
+            f"diversity {row['group_diversity_ratio']:.2f}  {seconds:.0f} s",
+            flush=True,
+        )
+    table, figure = write_results(out, rows)
+    print(f"{table.read_text()}\n{out} · {table} · {figure}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except QdgsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)

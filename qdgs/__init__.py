@@ -1,0 +1,59 @@
+"""Turn a biased image generator into a balanced training set.
+
+>>> import qdgs
+>>> run = qdgs.Run.create("configs/shapes.yaml", "RUN")  # doctest: +SKIP
+>>> run.complete().summary["label_agreement"]  # doctest: +SKIP
+
+`Run.complete` does every stage that is not through yet; `run.do("search")`, `run.do("flatten")` and so on
+do one. A generator of your own is any object with `latent_dim`, `image_size`, `differentiable`,
+`prior_norm`, `sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`); register it by
+name in `qdgs.GENERATORS`, as "module:attribute".
+
+The names below are imported on use, so that `import qdgs` costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "GENERATORS": "qdgs.generators.base",
+    "JUDGES": "qdgs.judges.base",
+    "ClipEncoder": "qdgs.guides.clip",
+    "Generator": "qdgs.generators.base",
+    "Judge": "qdgs.judges.base",
+    "PromptGuide": "qdgs.guides.prompts",
+    "QdgsError": "qdgs.errors",
+    "Run": "qdgs.run",
+    "RunConfig": "qdgs.config",
+    "STAGES": "qdgs.run",
+    "Scorer": "qdgs.stages.scoring",
+    "Search": "qdgs.search.state",
+    "Step": "qdgs.run",
+    "Stream": "qdgs.randomness",
+    "biased_shapes": "qdgs.datasets.drawing",
+    "draw_figures": "qdgs.datasets.drawing",
+    "dump_config": "qdgs.config",
+    "generate": "qdgs.generators.base",
+    "illuminate": "qdgs.search.loop",
+    "judge_batches": "qdgs.judges.base",
+    "load_config": "qdgs.config",
+    "load_generator": "qdgs.parts",
+    "load_guide": "qdgs.parts",
+    "load_judge": "qdgs.parts",
+    "parse_config": "qdgs.config",
+    "read_manifest": "qdgs.datasets.manifest",
+    "render_manifest": "qdgs.stages.render",
+    "stream": "qdgs.randomness",
+}
+
+__all__ = sorted(_NAMES)  # a list that grows with the names
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'qdgs' has no attribute {name!r}")
+    return getattr(importlib.import_module(_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_NAMES]

@@ -187,6 +187,16 @@ class Run:
         before = STAGES[: STAGES.index(stage) + 1]
         return all(self._marks.get(name, {}).get("config") == self._fingerprint(name) for name in before)
 
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers so far must know, a sentence each."""
+        from qdgs.parts import judges_shared
+        from qdgs.report.numbers import warnings_of
+
+        through = [name for name in STAGES if self.finished(name)]
+        kept = {key for name in through for key in WRITES[name] if key != "images" or "audit" in through}
+        told = {key: value for key, value in self.summary.items() if key in kept and value is not None}
+        return warnings_of(told, shared_judge=bool(judges_shared(self.config.judges)))
+
     def require(self, stage: str) -> None:
         """Refuse to go on where a stage is not through.
 

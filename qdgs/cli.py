@@ -1,0 +1,301 @@
+"""The command line: the only place that prints, exits, and picks a device."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qdgs.errors import InputError, QdgsError
+from qdgs.registry import nearest
+
+if TYPE_CHECKING:
+    from qdgs.display import Bar
+    from qdgs.run import Run
+
+# Some versions of typer bring a click of their own.
+UsageError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+DONE, FAILED, INPUT_IS_WRONG, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Turn a biased image generator into a balanced training set.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Argument(help="A configuration in YAML.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/NAME of the CONFIG]")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Override a key of the configuration.")
+]
+Device = Annotated[str, typer.Option(help="Where models work: auto, cpu, cuda, cuda:1, mps.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 2 the input is wrong, 130 interrupted, 1 anything else."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; a mistake is one sentence on stderr.
+
+    Returns:
+        The exit code.
+    """
+    warnings.showwarning = _show_warning
+    try:
+        code = app(
+            args=None if arguments is None else list(arguments), prog_name="qdgs", standalone_mode=False
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; what was done is saved, go on with qdgs resume RUN", INTERRUPTED)
+    except UsageError as error:
+        return _fail(error.format_message(), INPUT_IS_WRONG)
+    except InputError as error:
+        return _fail(str(error), INPUT_IS_WRONG)
+    except QdgsError as error:
+        return _fail(str(error), FAILED)
+    except OSError as error:
+        return _fail(_system_sentence(error), FAILED)
+    except MemoryError:
+        return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
+    return code if isinstance(code, int) else DONE
+
+
+@app.command()
+def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
+    """Do every stage: search, flatten, render, audit, report, export."""
+    _complete(_created(config, out, set_), device)
+
+
+@app.command()
+def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+    """Go on with a run where it stopped."""
+    _complete(_opened(run_folder, set_), device)
+
+
+@app.command()
+def search(
+    target: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", show_default=False)],
+    out: Out = None,
+    set_: Set = None,
+    device: Device = "auto",
+    anew: Annotated[bool, typer.Option("--anew", help="Leave the checkpoint aside.")] = False,
+) -> None:
+    """Search the generator's latents; an interrupted search goes on where it stopped."""
+    there = _opened(target, set_) if target.is_dir() else _created(target, out, set_)
+    _do(there, "search", device, anew=anew)
+
+
+@app.command()
+def flatten(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+    """Choose the solutions that become the dataset."""
+    _do(_opened(run_folder, set_), "flatten", device)
+
+
+@app.command()
+def render(
+    run_folder: RunFolder,
+    shard: Annotated[str | None, typer.Option(metavar="i/N", help="Only part i of N, from 0.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Render the images of the dataset from its manifest."""
+    part = _shard(shard)
+    if (run_folder / "config.yaml").exists() or not (run_folder / "dataset/manifest.parquet").exists():
+        _do(_opened(run_folder, None), "render", device, shard=part)
+        return
+    from qdgs.stages.render import render_manifest
+
+    with _bar() as bar:
+        render_manifest(run_folder, device=_device(device), watch=bar.watch, shard=part)
+
+
+@app.command()
+def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+    """Let the auditor grade the dataset beside as many random samples."""
+    _do(_opened(run_folder, set_), "audit", device)
+
+
+@app.command()
+def report(run_folder: RunFolder, device: Device = "auto") -> None:
+    """Draw the figures and write report.html."""
+    _do(_opened(run_folder, None), "report", device)
+
+
+@app.command()
+def export(
+    run_folder: RunFolder,
+    format_: Annotated[str | None, typer.Option("--format", help="imagefolder, csv or webdataset.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to.  [default: RUN/export/FORMAT]")] = None,
+) -> None:
+    """Write the dataset card, and copy the dataset into another format."""
+    _do(_opened(run_folder, None), "export", "cpu", format=format_, out=out)
+
+
+@app.command()
+def check(
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)], set_: Set = None
+) -> None:
+    """Tell whether configurations hold, and what they would fetch."""
+    from qdgs.config import load_config
+    from qdgs.inspection import check_config
+
+    for path in configs:
+        for line in check_config(load_config(path, set_ or ())):
+            typer.echo(f"{path}: {line}")
+
+
+@app.command()
+def fetch(config: Config, set_: Set = None) -> None:
+    """Download what a configuration needs and this machine lacks."""
+    from qdgs.config import load_config
+    from qdgs.inspection import fetch_config
+
+    typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List generators, guides, judges, algorithms and samplers, and whether each can be used here."""
+    from qdgs.inspection import parts_here
+
+    for heading, parts in parts_here().items():
+        typer.echo(f"{heading}:")
+        width = max(len(part.name) for part in parts)
+        for part in parts:
+            typer.echo(f"  {part.name:<{width}}  {part.state}")
+
+
+@app.command()
+def doctor() -> None:
+    """Tell about this machine and installation; asks no network."""
+    from qdgs.inspection import examine
+
+    examined = examine()
+    width = max(len(item.name) for item in examined)
+    for item in examined:
+        typer.echo(f"{'ok ' if item.well else 'BAD'}  {item.name:<{width}}  {item.found}")
+    if not all(item.well for item in examined):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("qdgs.yaml"),
+) -> None:
+    """Write a commented configuration to begin with."""
+    from qdgs.files import write_text
+    from qdgs.starter import STARTER
+
+    if path.exists():
+        raise InputError(f"{path}: expected a new file, got one that exists; choose another name")
+    write_text(path, STARTER)
+    typer.echo(f"{path}: written; start it with qdgs run {path}")
+
+
+def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run:
+    from qdgs.config import load_config
+    from qdgs.run import Run
+
+    return Run.create(load_config(config, overrides or ()), out or Path("runs") / config.stem)
+
+
+def _opened(folder: Path, overrides: list[str] | None) -> Run:
+    from qdgs.run import Run
+
+    return Run.open(folder, overrides or ())
+
+
+def _complete(there: Run, device: str) -> None:
+    from qdgs.run import STAGES
+
+    for stage in STAGES:
+        if not there.finished(stage):
+            _do(there, stage, device, tell=False)
+    _tell_warnings(there)
+    typer.echo(_closing(there))
+
+
+def _do(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
+    with _bar() as bar:
+        there.do(stage, device=_device(device), watch=bar.watch, **options)
+    if tell and stage in ("search", "flatten", "audit"):
+        _tell_warnings(there)
+
+
+def _bar() -> Bar:
+    from qdgs.display import Bar
+
+    return Bar(sys.stderr)
+
+
+def _tell_warnings(there: Run) -> None:
+    for sentence in there.warnings():
+        typer.echo(f"warning: {sentence}", err=True)
+
+
+def _closing(there: Run) -> str:
+    summary = there.summary
+    told = {key: summary.get(key) for key in ("images", "label_agreement", "max_share_error")}
+    numbers = ", ".join(f"{key} {value:.4g}" for key, value in told.items() if value is not None)
+    return f"{there.path}: {numbers}; see {there.path / 'report.html'}"
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        raise InputError(f"--shard: expected i/N, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _device(name: str) -> str:
+    import torch
+
+    known = ("auto", "cpu", "cuda", "mps")
+    kind = name.partition(":")[0]
+    if kind not in known:
+        raise InputError(f"--device: unknown {name!r}{nearest(kind, known)}")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda" and not _has_cuda(name):
+        raise InputError(f"--device: expected a device of this machine, got {name!r}; take cpu or auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device: expected a device of this machine, got 'mps'; take cpu or auto")
+    return name
+
+
+def _has_cuda(name: str) -> bool:
+    import torch
+
+    index = name.partition(":")[2] or "0"
+    return torch.cuda.is_available() and index.isdigit() and int(index) < torch.cuda.device_count()
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if category.__module__.startswith("qdgs"):
+        typer.echo(f"warning: {message}", err=True)
+
+
+def _system_sentence(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{place}there is no space left on the disk; what was saved before is kept: free some space and "
+            "go on with qdgs resume RUN"
+        )
+    return f"{place}{error.strerror or error}"
+
+
+def _fail(sentence: str, code: int) -> int:
+    typer.echo(f"qdgs: {sentence}", err=True)
+    return code

@@ -1,0 +1,77 @@
+"""How far a stage is: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Self, TextIO
+
+from tqdm import tqdm
+
+from qdgs.run import Step
+
+LINE_SECONDS = 10.0
+
+
+class Bar:
+    """Shows steps on a stream.
+
+    Args:
+        stream: Usually stderr; where it is no terminal, one line every ten seconds takes the bar's place.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._bar: Any = None
+        self._stage = ""
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def watch(self, step: Step) -> None:
+        """Show a step."""
+        if self._terminal:
+            self._draw(step)
+        elif (
+            step.stage != self._stage
+            or step.done >= step.total
+            or time.monotonic() - self._told > LINE_SECONDS
+        ):
+            self._write_line(step)
+        self._stage = step.stage
+
+    def _is_due(self, step: Step) -> bool:
+        late = time.monotonic() - self._told > LINE_SECONDS
+        return late or step.stage != self._stage or step.done >= step.total
+
+    def _draw(self, step: Step) -> None:
+        if self._bar is None or step.stage != self._stage:
+            self._close()
+            self._bar = tqdm(total=step.total, desc=step.stage, unit=f" {step.unit}", file=self._stream)
+        self._bar.total = step.total
+        self._bar.update(step.done - self._bar.n)
+        self._bar.set_postfix_str(_numbers(step))
+
+    def _write_line(self, step: Step) -> None:
+        numbers = _numbers(step)
+        tail = f", {numbers}" if numbers else ""
+        self._stream.write(f"{step.stage}: {step.done:,} of {step.total:,} {step.unit}{tail}\n")
+        self._stream.flush()
+        self._told = time.monotonic()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _numbers(step: Step) -> str:
+    shown = []
+    for name, value in step.numbers.items():
+        text = f"{value:.1%}" if name == "coverage" else f"{value:,.0f}"
+        shown.append(f"{name.replace('qd_score', 'QD score')} {text}")
+    return ", ".join(shown)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from qdgs.datasets.manifest import write_failure
 from qdgs.datasets.metadata import column_types, label_names, metadata_table
 from qdgs.errors import InputError
 from qdgs.files import write_text
@@ -49,7 +50,7 @@ def write_card(
     try:
         write_text(path, card_text(manifest, metadata, audit=audit, title=title))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise InputError(f"{path}: cannot be written: {write_failure(error)}") from None
 
 
 def card_text(

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qdgs.datasets.manifest import read_manifest
+from qdgs.datasets.manifest import read_manifest, write_failure
 from qdgs.datasets.metadata import METADATA, label_names
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.registry import nearest
@@ -58,7 +58,7 @@ def export(dataset: Path, out: Path, *, format: str, shard_images: int = SHARD_I
         temporary.replace(out)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}; free some space") from None
+        raise InputError(f"{out}: cannot be written: {write_failure(error)}; free some space") from None
     return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
 
 

@@ -6,7 +6,9 @@ their names, `lineage`, and the latent as `latent_0000`, …
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -134,10 +136,16 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, write_page_checksum=True)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; what was there before is kept"
+            f"{path}: cannot be written: {write_failure(error)}; what was there before is kept"
         ) from None
+
+
+def write_failure(error: OSError) -> str:
+    """Why a file could not be written, in the system's few words."""
+    return os.strerror(error.errno) if error.errno else _first_line(error)
 
 
 def _check(path: Path, rows: pd.DataFrame) -> None:

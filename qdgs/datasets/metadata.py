@@ -1,4 +1,4 @@
-"""`train/metadata.parquet`: what a trainer needs to know of each image, as Hugging Face's imagefolder reads it."""
+"""`train/metadata.parquet`: what a trainer needs to know of each image, for Hugging Face's imagefolder."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from qdgs.datasets.manifest import latent_columns, latents_of
+from qdgs.datasets.manifest import latent_columns, latents_of, write_failure
 from qdgs.datasets.metadata import label_names, write_metadata
 from qdgs.errors import InputError
 from qdgs.generators.base import Generator, generate
@@ -159,9 +160,10 @@ def _write_png(path: Path, pixels: NDArray[np.uint8], recipe: str) -> None:
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=text)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; the images written so far are kept, "
+            f"{path}: cannot be written: {write_failure(error)}; the images written so far are kept, "
             "and rendering again goes on from them"
         ) from None
 

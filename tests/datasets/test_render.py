@@ -1,0 +1,213 @@
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from qdgs.datasets.flatten import Flattened
+from qdgs.datasets.manifest import latents_of, read_manifest
+from qdgs.datasets.render import Rendered, render, shard_starts, to_pixels
+from qdgs.errors import GeneratorError, InputError
+
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        return np.array(image)
+
+
+def test_files_hold_the_generators_images_rounded_to_bytes(
+    tmp_path: Path, flattened: Flattened, generator: Any
+) -> None:
+    manifest = flattened.manifest
+    assert render(manifest, generator, tmp_path, micro_batch=16) == Rendered(50, 0, 0)
+    with torch.no_grad():
+        images = generator(latents_of(manifest)).permute(0, 2, 3, 1).numpy()
+    for file, image in zip(manifest["file"], images, strict=True):
+        assert np.abs(pixels(tmp_path / file) / 255 - image).max() <= 0.5 / 255 + 1e-6
+
+
+def test_pixels_are_rounded_not_cut_off() -> None:
+    assert to_pixels(torch.full((1, 3, 1, 1), 0.999)).tolist() == [[[[255, 255, 255]]]]
+    assert to_pixels(torch.full((1, 3, 1, 1), 0.4999 / 255)).tolist() == [[[[0, 0, 0]]]]
+
+
+def test_the_folder_is_laid_out_as_agreed(
+    stored: Path, generator: Any, metadata: dict[str, Any], contents: Contents
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    expected = {"manifest.parquet", "train/metadata.parquet", *rows["file"]}
+    assert set(contents(stored)) == expected
+    assert {file.split("/")[1] for file in rows["file"]} == {"triangle", "square"}
+
+
+def test_rendering_again_from_the_manifest_alone_gives_the_same_bytes(
+    tmp_path: Path, stored: Path, generator: Any, contents: Contents
+) -> None:
+    for root in (tmp_path / "one", tmp_path / "other"):
+        root.mkdir()
+        shutil.copy(stored / "manifest.parquet", root)
+        rows, told = read_manifest(root / "manifest.parquet")
+        render(rows, generator, root, micro_batch=16, metadata=told)
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_together_are_the_whole(
+    tmp_path: Path, flattened: Flattened, generator: Any, contents: Contents, count: int
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    render(flattened.manifest, generator, whole, micro_batch=16)
+    written = [
+        render(flattened.manifest, generator, parts, micro_batch=16, shard=(i, count)).written
+        for i in range(count)
+    ]
+    assert sum(written) == 50
+    assert contents(whole) == contents(parts)
+    assert set(generator.calls) == {16}
+
+
+def test_shards_are_aligned_to_micro_batches_and_nearly_equal() -> None:
+    starts = [shard_starts(1000, 16, (i, 5)) for i in range(5)]
+    assert [start for part in starts for start in part] == list(range(0, 1000, 16))
+    assert {len(part) for part in starts} == {12, 13}
+
+
+@pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+def test_a_shard_that_does_not_exist_is_refused(
+    tmp_path: Path, flattened: Flattened, generator: Any, shard: tuple[int, int]
+) -> None:
+    with pytest.raises(InputError, match=r"^shard: expected i/N with i from 0 to N - 1"):
+        render(flattened.manifest, generator, tmp_path, micro_batch=16, shard=shard)
+
+
+def test_what_is_there_already_is_not_rendered_again(
+    stored: Path, generator: Any, contents: Contents
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    before, calls = contents(stored), len(generator.calls)
+    (stored / rows["file"][20]).unlink()
+    assert render(rows, generator, stored, micro_batch=16, metadata=told) == Rendered(16, 34, 0)
+    assert len(generator.calls) == calls + 1
+    assert contents(stored) == before
+
+
+def test_a_damaged_or_foreign_image_is_rendered_again(
+    stored: Path, generator: Any, contents: Contents
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    before = contents(stored)
+    damaged = stored / rows["file"][0]
+    damaged.write_bytes(before[rows["file"][0]][:-40])
+    Image.new("RGB", (16, 16)).save(stored / rows["file"][40])
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    assert contents(stored) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"generator": {"name": "tiny", "sha256": "1" * 64}}, {"version": "9"}, {"device": "cuda"}]
+)
+def test_another_recipe_renders_everything_again(
+    stored: Path, generator: Any, change: dict[str, Any]
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    assert render(rows, generator, stored, micro_batch=16, metadata=told | change).reused == 0
+
+
+def test_images_of_an_earlier_manifest_go_and_other_files_stay(
+    stored: Path, generator: Any, flattened: Flattened
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    foreign = stored / "train" / "square" / "photo.png"
+    Image.new("RGB", (16, 16)).save(foreign)
+    triangles = rows[rows["label"] == "triangle"]
+    assert render(triangles, generator, stored, micro_batch=16, metadata=told).removed == 25
+    assert [path.name for path in (stored / "train" / "square").iterdir()] == ["photo.png"]
+    assert len(pd.read_parquet(stored / "train" / "metadata.parquet")) == 25
+
+
+def test_progress_counts_images(tmp_path: Path, flattened: Flattened, generator: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    render(flattened.manifest, generator, tmp_path, micro_batch=16, progress=lambda *step: seen.append(step))
+    assert seen == [(16, 50), (32, 50), (48, 50), (50, 50)]
+
+
+def test_an_interrupted_rendering_goes_on_where_it_stopped(
+    stored: Path, generator: Any, tmp_path: Path, contents: Contents
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render(rows, generator, stored, micro_batch=16, metadata=told, progress=interrupt)
+    assert not list(stored.rglob("*.tmp"))
+    finished = render(rows, generator, stored, micro_batch=16, metadata=told)
+    assert finished.written + finished.reused == 50
+    render(rows, generator, tmp_path / "unbroken", micro_batch=16, metadata=told)
+    assert {k: v for k, v in contents(stored).items() if k != "manifest.parquet"} == contents(
+        tmp_path / "unbroken"
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, flattened: Flattened, generator: Any
+) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "square").write_text("a file where a folder should be")
+    with pytest.raises(
+        InputError, match=r"cannot be written: .*; the images written so far are kept"
+    ) as caught:
+        render(flattened.manifest, generator, tmp_path, micro_batch=16)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(
+    stored: Path, generator: Any, contents: Contents, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    before = contents(stored)
+    with (
+        full_disk(),
+        pytest.raises(InputError, match=r"\.png: cannot be written: File too large; the images"),
+    ):
+        render(rows, generator, stored, micro_batch=16)
+    assert contents(stored) == before
+
+
+def test_latents_of_another_length_are_refused(tmp_path: Path, flattened: Flattened, generator: Any) -> None:
+    with pytest.raises(InputError, match=r"^manifest: expected latents of length 3 .* got 2"):
+        render(flattened.manifest.drop(columns="latent_0002"), generator, tmp_path, micro_batch=16)
+
+
+def test_a_generator_that_breaks_its_contract_leaves_no_half_written_files(
+    tmp_path: Path, flattened: Flattened, generator: Any
+) -> None:
+    forward = generator.forward
+
+    def broken(latents: Tensor) -> Tensor:
+        return forward(latents) * (float("nan") if len(generator.calls) == 2 else 1.0)
+
+    generator.forward = broken
+    with pytest.raises(GeneratorError, match="NaN"):
+        render(flattened.manifest, generator, tmp_path, micro_batch=16)
+    assert not list(tmp_path.rglob("*.tmp"))
+    for path in tmp_path.rglob("*.png"):
+        pixels(path)

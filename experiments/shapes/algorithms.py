@@ -1,18 +1,19 @@
 """Seven search algorithms on the shapes, at equal budgets.
 
-The budget is counted in forward/backward equivalents: a forward pass is one, and a Jacobian of m measures is one
-forward and 1 + m backward passes of two each. Evaluations would give a gradient away: they count a point with its
-Jacobian as one. Everything of a seed is paired: measure ranges, objective scale and starts are the same for all.
+The budget is counted in forward/backward equivalents: a forward pass is one, and a Jacobian of m measures is
+one forward and 1 + m backward passes of two each. Evaluations would give gradients away: they count a point
+with its Jacobian as one. Everything of a seed is paired: measure ranges, objective scale and starts are the
+same for all.
 
     corrected_qd_score     the elites where the auditor says they belong, its rejects left out
     group_diversity_ratio  the dataset's images beside random samples of the same groups; 1 is as diverse
     coverage               share of the archive's cells with an elite, as the guide sees them
     clipped_fraction       share of the solutions outside the measure ranges
     lineages               families among the elites
-    elite_agreement        share of the elites whose label the auditor confirms; one that it rejects counts against
+    elite_agreement        share of the elites whose label the auditor confirms; its rejects count against
 
-One (algorithm, seed) after the other goes into the CSV; a second call does what is missing, and a search that was
-interrupted goes on where it stopped. A table and a figure lie beside the CSV.
+One (algorithm, seed) after the other goes into the CSV; a second call does what is missing, and a search that
+was interrupted goes on where it stopped. A table and a figure lie beside the CSV.
 
     python experiments/shapes/algorithms.py
     python experiments/shapes/algorithms.py --algorithms cma_mae cma_maega --seeds 2 --equivalents 10000
@@ -33,21 +34,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from algorithms_summary import MEASURED, draw_table, markdown
 
 from qdgs.config import ALGORITHMS, RunConfig, SearchConfig, load_config
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.errors import ConfigError, InputError, QdgsError
 from qdgs.fairness.audit import JudgedImages, audit, label_agreement
-from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.corrected import corrected_measures, corrected_qd_score
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.generators.base import generate
 from qdgs.judges.base import Judge
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
-from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, TEXT, blank, percent, save, tidy, title
+from qdgs.report.style import save
 from qdgs.run import Run
 from qdgs.search.algorithms import build_archives
 from qdgs.search.evaluation import BACKWARD_COST
@@ -71,25 +70,6 @@ QUICK_OVERRIDES = (
     "audit.samples=256",
 )
 
-MEASURED = (
-    "corrected_qd_score",
-    "group_diversity_ratio",
-    "coverage",
-    "clipped_fraction",
-    "lineages",
-    "elite_agreement",
-    "label_agreement",
-    "near_duplicates",
-    "gate_acceptance",
-    "smallest_group_share",
-    "qd_score",
-    "objective_mean",
-    "elites",
-    "images",
-    "evaluations",
-    "equivalents",
-    "seconds",
-)
 COLUMNS = ["algorithm", "seed", "budget", *MEASURED]
 
 
@@ -119,7 +99,9 @@ class Study:
         """
         base = load_config(self.config, self.overrides)
         if base.judges.auditor is None:
-            raise ConfigError(f"{self.config}: judges.auditor: expected a judge to grade the searches, got none")
+            raise ConfigError(
+                f"{self.config}: judges.auditor: expected a judge to grade the searches, got none"
+            )
         search = base.search.model_copy(update={"algorithm": algorithm})
         evaluations = affordable(search, len(base.guide.measures), self.equivalents)
         given = [f"search.{name}={getattr(search, name)}" for name in ("range_samples", "prior_starts")]
@@ -129,7 +111,9 @@ class Study:
     def carry_out(self, algorithm: str, seed: int) -> dict[str, Any]:
         """Search, flatten and grade; the row of the CSV."""
         folder = self.work / f"{self.equivalents}" / f"{algorithm}_{seed}"
-        run = Run.create(self.run_config(algorithm, seed), folder).complete(device=self.device, until="flatten")
+        run = Run.create(self.run_config(algorithm, seed), folder).complete(
+            device=self.device, until="flatten"
+        )
         return {
             "algorithm": algorithm,
             "seed": seed,
@@ -188,9 +172,7 @@ def grade(run: Run, *, device: str) -> dict[str, Any]:
     return {
         "corrected_qd_score": corrected.qd_score,
         "elites": len(elites),
-        "elite_agreement": label_agreement(
-            JudgedImages(seen.judged, seen.embeddings, labels), dataset
-        ).value,
+        "elite_agreement": label_agreement(JudgedImages(seen.judged, seen.embeddings, labels), dataset).value,
         **_audited(run, bank, auditor, device=device),
     }
 
@@ -301,114 +283,14 @@ def write_row(out: Path, rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFram
     """Add a row; the file is replaced as a whole."""
     rows = pd.DataFrame([*rows.to_dict("records"), row], columns=COLUMNS)
     order = rows["algorithm"].map(ALGORITHMS.index)
-    rows = rows.assign(order=order).sort_values(["order", "seed"]).drop(columns="order").reset_index(drop=True)
+    rows = (
+        rows.assign(order=order).sort_values(["order", "seed"]).drop(columns="order").reset_index(drop=True)
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.part")
     rows.to_csv(unfinished, index=False, float_format="%.6g")
     unfinished.replace(out)
     return rows
-
-
-def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, best corrected QD score first; `seeds`, and half of a 95 % interval as `<key>_half`.
-
-    `over_random` is the mean over seeds of the corrected QD score divided by random search's of that seed.
-    """
-    random = rows[rows["algorithm"] == "random"].set_index("seed")["corrected_qd_score"]
-    ratio = rows["corrected_qd_score"] / rows["seed"].map(random)
-    table = []
-    for algorithm, part in rows.assign(over_random=ratio).groupby("algorithm", sort=False):
-        row: dict[str, Any] = {"algorithm": algorithm, "seeds": len(part)}
-        for key in (*MEASURED, "over_random"):
-            row[key], row[f"{key}_half"] = _mean(part[key].to_numpy(dtype=float))
-        table.append(row)
-    return pd.DataFrame(table).sort_values("corrected_qd_score", ascending=False, ignore_index=True)
-
-
-def _mean(values: "np.ndarray[Any, np.dtype[np.float64]]") -> tuple[float, float]:
-    """Mean of the values that are there, and half the length of Student's interval."""
-    there = values[np.isfinite(values)]
-    if not len(there):
-        return math.nan, math.nan
-    found = paired_interval(there, np.zeros(len(there)))
-    return found.value, found.high - found.value
-
-
-def markdown(rows: pd.DataFrame) -> str:
-    """The table: means over seeds ± half of a 95 % interval."""
-    table = means(rows)
-    seeds = f"{table['seeds'].min()}" if table["seeds"].nunique() == 1 else "up to " + f"{table['seeds'].max()}"
-    budget = int(rows["budget"].iloc[0])
-    lines = [
-        f"Means over {seeds} seeds ± half of a 95 % interval; {budget:,} forward/backward equivalents a search.",
-        "",
-        "| algorithm | corrected QD score | × random | diversity in groups | coverage | outside ranges | lineages "
-        "| elites confirmed | evaluations | seconds |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    return "\n".join([*lines, *(_line(row) for _, row in table.iterrows())]) + "\n"
-
-
-def _line(row: "pd.Series[Any]") -> str:
-    cells = [
-        str(row["algorithm"]),
-        _with_half(row, "corrected_qd_score", ",.0f"),
-        _plain(row["over_random"], ".2f"),
-        _with_half(row, "group_diversity_ratio", ".2f"),
-        _share(row["coverage"]),
-        _share(row["clipped_fraction"]),
-        _plain(row["lineages"], ",.0f"),
-        _share(row["elite_agreement"]),
-        _plain(row["evaluations"], ",.0f"),
-        _plain(row["seconds"], ",.0f"),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _with_half(row: "pd.Series[Any]", key: str, form: str) -> str:
-    half = row[f"{key}_half"]
-    return _plain(row[key], form) + (f" ± {half:{form}}" if math.isfinite(half) else "")
-
-
-def _plain(value: float, form: str) -> str:
-    return f"{value:{form}}" if math.isfinite(value) else "–"
-
-
-def _share(value: float) -> str:
-    return percent(value) if math.isfinite(value) else "–"
-
-
-def draw_table(rows: pd.DataFrame) -> Figure:
-    """Three panels over the algorithms, best first: a dot a seed, a line at the mean."""
-    order = means(rows)["algorithm"].tolist()
-    figure = blank(9.4, 1.5 + 0.42 * len(order))
-    panels = figure.subplots(1, 3, sharey=True)
-    _panel(panels[0], rows, order, "corrected_qd_score", "Corrected QD score")
-    _panel(panels[1], rows, order, "group_diversity_ratio", "Diversity within groups")
-    _panel(panels[2], rows, order, "elite_agreement", "Elites that the auditor confirms")
-    panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    panels[2].xaxis.set_major_formatter(lambda value, _: percent(value))
-    panels[1].axvline(0.8, color=RANDOM, linewidth=1.4, linestyle=(0, (4, 2)))
-    panels[1].annotate(
-        "below: narrow ", (0.8, -0.55), ha="right", va="bottom", fontsize=SMALL, color=FAINT, annotation_clip=False
-    )
-    return figure
-
-
-def _panel(axes: Axes, rows: pd.DataFrame, order: Sequence[str], key: str, heading: str) -> None:
-    places = rows["algorithm"].map(order.index).to_numpy(dtype=float)
-    spread = 0.06 * (rows["seed"] - rows["seed"].mean()).to_numpy(dtype=float)
-    axes.scatter(rows[key], places + spread, s=20, color=DATASET, alpha=0.75, linewidths=0)
-    mean = [rows.loc[rows["algorithm"] == algorithm, key].mean() for algorithm in order]
-    axes.vlines(mean, np.arange(len(order)) - 0.32, np.arange(len(order)) + 0.32, color=INK, linewidth=1.8)
-    tidy(axes, grid="x")
-    axes.set_yticks(range(len(order)), order, fontsize=TEXT)
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.set_xlim(0, None)
-    axes.locator_params(axis="x", nbins=4)
-    title(axes, heading)
-    axes.title.set_fontsize(TEXT + 1)
-    axes._left_title.set_fontsize(TEXT + 1) if hasattr(axes, "_left_title") else None
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from qdgs.config import RunConfig, load_config
@@ -21,7 +22,7 @@ ROLES = {
 }
 
 
-def report(run: Path, generator: Generator | None = None) -> Path:
+def report(run: Path, generator: Generator | None = None, *, device: torch.device | str = "cpu") -> Path:
     """Draw every picture that a run's files permit into figures/, and write report.html.
 
     The page holds its pictures and asks the network for nothing.
@@ -30,6 +31,7 @@ def report(run: Path, generator: Generator | None = None) -> Path:
         run: The run folder.
         generator: Renders random samples and elites; without it the pictures that need these are left
             out, or show images of the dataset.
+        device: Where the generator works.
 
     Returns:
         The path of the page.
@@ -42,7 +44,7 @@ def report(run: Path, generator: Generator | None = None) -> Path:
     config = load_config(run / "config.yaml")
     files = RunFiles.read(run, config)
     shown = []
-    for picture in pictures(files, generator):
+    for picture in pictures(files, generator, device=device):
         path = save(picture.figure, run / "figures" / picture.file)
         shown.append({"picture": picture, "data": base64.b64encode(path.read_bytes()).decode()})
     page = run / "report.html"
@@ -55,13 +57,14 @@ def _html(run: Path, config: RunConfig, files: RunFiles, shown: list[dict[str, A
         loader=PackageLoader("qdgs.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = percent
-    summary = _summary(run / "summary.json")
+    summary = _read_json(run / "summary.json")
     shares = [] if files.shares is None else files.shares.to_dict("records")
     return environment.get_template("page.html").render(
         name=run.resolve().name,
         config=config,
         sections=entries(summary),
         warnings=warnings_of(summary, shared_judge=config.judges.shared),
+        notes=_read_json(run / "audit.json").get("notes", []),
         shares=shares,
         shown=shown,
         judges=_judges(config),
@@ -78,7 +81,7 @@ def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
     ]
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:

@@ -1,6 +1,7 @@
 """Which pictures the files of a run permit, and what each shows."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from qdgs.config import MeasureConfig, RunConfig
+from qdgs.config import MeasureConfig, RunConfig, group_names
 from qdgs.generators.base import Generator, generate
 from qdgs.randomness import Stream, stream
 from qdgs.report.archive import MeasureAxis, archive_heatmap, choose_elites, image_grid
@@ -45,10 +46,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run folder holds, as far as pictures need it; None where a stage has not run."""
+    """What a run folder holds, as far as pictures need it; None where a stage has not run.
+
+    Attributes:
+        folder: The run folder.
+        config: Its configuration.
+        ranges: Range of each measure, as the search settled them.
+        archive: Elites.
+        metrics: How the search went.
+        manifest: The dataset.
+        shares: The audit by group.
+    """
 
     folder: Path
     config: RunConfig
+    ranges: Sequence[tuple[float, float]] | None
     archive: pd.DataFrame | None
     metrics: pd.DataFrame | None
     manifest: pd.DataFrame | None
@@ -60,6 +72,7 @@ class RunFiles:
         return cls(
             folder=folder,
             config=config,
+            ranges=_ranges(folder / "search" / "settled.json"),
             archive=_frame(folder / "search" / "archive.parquet"),
             metrics=_frame(folder / "search" / "metrics.csv"),
             manifest=_frame(folder / "dataset" / "manifest.parquet"),
@@ -79,29 +92,37 @@ class RunFiles:
         )
 
 
-def pictures(files: RunFiles, generator: Generator | None = None) -> Iterator[Picture]:
+def pictures(
+    files: RunFiles, generator: Generator | None = None, *, device: torch.device | str = "cpu"
+) -> Iterator[Picture]:
     """All pictures that the files permit, the most telling first.
 
     Args:
         files: The run's frames.
         generator: Renders random samples and elites; without it the pictures that need these are left
             out, or show images of the dataset.
+        device: Where the generator works.
     """
-    if files.rendered and files.shares is not None and generator is not None:
-        yield _before_after(files, files.shares, generator)
+    render = None if generator is None else _Renderer(generator, device)
+    if files.rendered and files.shares is not None and render is not None:
+        yield _before_after(files, files.shares, render)
     if files.shares is not None:
         yield _shares(files.shares)
     if files.rendered:
         yield _contact_sheet(files)
     if len(files.config.guide.measures) > 1:
-        yield from _archive_pictures(files, generator)
+        yield from _archive_pictures(files, render)
     if files.metrics is not None and len(files.metrics):
         yield _curves(files.metrics)
 
 
-def measure_axes(config: RunConfig, solutions: pd.DataFrame) -> list[MeasureAxis]:
+def measure_axes(files: RunFiles, solutions: pd.DataFrame) -> list[MeasureAxis]:
     """The measures of a run as axes; where a range is not settled, it is what the solutions span."""
-    return [_measure_axis(measure, solutions) for measure in config.guide.measures]
+    measures = files.config.guide.measures
+    settled = files.ranges if files.ranges and len(files.ranges) == len(measures) else [None] * len(measures)
+    return [
+        _measure_axis(measure, solutions, known) for measure, known in zip(measures, settled, strict=True)
+    ]
 
 
 def read_image(path: Path) -> Pixels:
@@ -110,16 +131,15 @@ def read_image(path: Path) -> Pixels:
         return np.asarray(image.convert("RGB"), dtype=np.uint8)
 
 
-def _before_after(files: RunFiles, shares: pd.DataFrame, generator: Generator) -> Picture:
+def _before_after(files: RunFiles, shares: pd.DataFrame, render: "_Renderer") -> Picture:
     assert files.manifest is not None
-    latents = generator.sample_latents(SHEET_IMAGES, stream(files.config.seed, Stream.RANDOM_SAMPLES))
     by_group = {
-        str(group): files.images(files.manifest[files.manifest["group"] == group].head(SHEET_IMAGES))
-        for group in shares["group"]
+        group: files.images(files.manifest[files.manifest["group"] == group].head(SHEET_IMAGES))
+        for group in group_names(files.config.dataset.groups)
     }
     return Picture(
         "before_after.png",
-        before_after(_rendered(generator, latents), by_group, shares),
+        before_after(render.random_samples(SHEET_IMAGES, files.config.seed), by_group, shares),
         "Before and after",
         "Left: random samples. Right: the dataset's first images of each group. Below: the groups' shares.",
         "Two sheets of images, random samples beside the dataset in rows by group. "
@@ -149,25 +169,25 @@ def _contact_sheet(files: RunFiles) -> Picture:
     )
 
 
-def _archive_pictures(files: RunFiles, generator: Generator | None) -> Iterator[Picture]:
+def _archive_pictures(files: RunFiles, render: "_Renderer | None") -> Iterator[Picture]:
     if files.archive is not None and len(files.archive):
-        axes = measure_axes(files.config, files.archive)
-        if generator is not None:
-            yield _elite_grid(files.archive, axes[0], axes[1], generator)
+        axes = measure_axes(files, files.archive)
+        if render is not None:
+            yield _elite_grid(files.archive, axes[0], axes[1], render)
         elif files.rendered:
             yield _dataset_grid(files, axes[0], axes[1])
         for x, y in combinations(axes, 2):
             yield _heatmap(files.archive, x, y, first=(x, y) == (axes[0], axes[1]))
 
 
-def _elite_grid(archive: pd.DataFrame, x: MeasureAxis, y: MeasureAxis, generator: Generator) -> Picture:
+def _elite_grid(archive: pd.DataFrame, x: MeasureAxis, y: MeasureAxis, render: "_Renderer") -> Picture:
     cells = choose_elites(archive, x, y)
     latents = (
         archive.filter(regex=r"^latent_\d+$").iloc[cells["position"]].to_numpy(dtype=np.float32, copy=True)
     )
     return Picture(
         "image_grid.png",
-        image_grid(_rendered(generator, torch.from_numpy(latents)), cells, x, y),
+        image_grid(render(torch.from_numpy(latents)), cells, x, y),
         "Elites along the measures",
         "Each picture is the elite nearest the middle of its cell, not the best; none was left out.",
         f"Pictures of {len(cells)} elites laid out by {x.name} (left to right: {_ends(x)}) "
@@ -213,8 +233,18 @@ def _curves(metrics: pd.DataFrame) -> Picture:
     )
 
 
-def _rendered(generator: Generator, latents: Tensor) -> Pixels:
-    return np.concatenate([as_pixels(images) for images in generate(generator, latents)])
+class _Renderer:
+    def __init__(self, generator: Generator, device: torch.device | str) -> None:
+        self._generator = generator
+        self._device = device
+
+    def __call__(self, latents: Tensor) -> Pixels:
+        batches = generate(self._generator, latents.to(self._device))
+        return np.concatenate([as_pixels(images) for images in batches])
+
+    def random_samples(self, n: int, seed: int) -> Pixels:
+        """The first of those that the audit compares with."""
+        return self(self._generator.sample_latents(n, stream(seed, Stream.RANDOM_SAMPLES)))
 
 
 def _frame(path: Path) -> pd.DataFrame | None:
@@ -223,14 +253,22 @@ def _frame(path: Path) -> pd.DataFrame | None:
     return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
 
 
-def _measure_axis(measure: MeasureConfig, solutions: pd.DataFrame) -> MeasureAxis:
-    if measure.range == "auto":
-        values = solutions[measure.name].to_numpy(dtype=np.float64)
-        low, high = float(values.min()), float(values.max())
-        high = high if high > low else low + 1.0
-    else:
-        low, high = measure.range
+def _ranges(path: Path) -> list[tuple[float, float]] | None:
+    if not path.exists():
+        return None
+    return [(low, high) for low, high in json.loads(path.read_text())["calibration"]["ranges"]]
+
+
+def _measure_axis(
+    measure: MeasureConfig, solutions: pd.DataFrame, settled: tuple[float, float] | None
+) -> MeasureAxis:
+    low, high = settled or (measure.range if measure.range != "auto" else _span(solutions[measure.name]))
     return MeasureAxis(measure.name, low, high, measure.cells, measure.low[0], measure.high[0])
+
+
+def _span(values: "pd.Series[float]") -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return low, high if high > low else low + 1.0
 
 
 def _ends(axis: MeasureAxis) -> str:

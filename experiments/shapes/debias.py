@@ -51,6 +51,7 @@ from debias_summary import draw_study, intervals
 
 from qdgs.errors import InputError, QdgsError
 from qdgs.report.style import save
+from qdgs.run import Run
 from qdgs.training.deployed import load_classifier, save_classifier
 
 HERE = Path(__file__).resolve().parent
@@ -76,6 +77,7 @@ class Study:
         device: Where models work.
         keep: Folder of the trained classifiers, or None.
         overrides: Of the configuration.
+        run: One run for all seeds, in place of runs of the study's own.
     """
 
     settings: Settings
@@ -85,9 +87,12 @@ class Study:
     device: str = "cpu"
     keep: Path | None = None
     overrides: tuple[str, ...] = ()
+    run: Path | None = None
 
     def source(self, seed: int) -> Source:
         """The qdgs run of a seed."""
+        if self.run is not None:
+            return Source(Run.open(self.run).config, self.run, self.device)
         run_seed = seed % self.runs if self.runs else seed
         config = study_config(
             self.config, seed=run_seed, images=self.settings.images, overrides=self.overrides

@@ -70,8 +70,8 @@ def median_edges(config: RunConfig) -> float:
 
 
 @pytest.fixture
-def source(tmp_path, tiny_clip_folder, monkeypatch, debias):
-    """The run of a toy generator and of a CLIP of random weights."""
+def toy(tmp_path, tiny_clip_folder, monkeypatch) -> Path:
+    """The configuration of a toy generator and a CLIP of random weights."""
     monkeypatch.setitem(GENERATORS, "figures", f"{__name__}:Figures")
     monkeypatch.setitem(JUDGES, "whole", f"{__name__}:Whole")
     monkeypatch.setenv("QDGS_CACHE", str(tmp_path / "cache"))
@@ -98,7 +98,12 @@ judges: {{gate: whole}}
     config.write_text(
         text.replace("HALF", str(median_edges(parse_config(yaml.safe_load(text.replace("HALF", "0"))))))
     )
-    return debias.Study(debias.QUICK, config, tmp_path / "work").source(0)
+    return config
+
+
+@pytest.fixture
+def source(toy, tmp_path, debias):
+    return debias.Study(debias.QUICK, toy, tmp_path / "work").source(0)
 
 
 def test_groups_are_named_by_colour_and_shape(protocol):
@@ -222,3 +227,28 @@ def test_images_of_the_generator_are_labelled_by_the_run(source):
     again = arms.random_pictures(source, 100, seed=0, image_size=32, gated=True)
     assert torch.equal(gated.images, again.images)
     assert torch.equal(gated.labels, again.labels)
+
+
+def test_every_arm_of_a_quick_study_gets_its_row_and_its_file(debias, toy, tmp_path):
+    out, kept = tmp_path / "rows.csv", tmp_path / "kept"
+    given = ["--quick", "--bias", "0.98", "--seeds", "1", "--workers", "1", "--config", str(toy)]
+    debias.main([*given, "--work", str(tmp_path / "work"), "--out", str(out), "--save", str(kept)])
+    rows = pd.read_csv(out)
+    assert rows["training"].tolist() == list(debias.ARMS)
+    assert rows[["accuracy", "worst_group"]].stack().between(0, 1).all()
+    assert {path.name for path in kept.iterdir()} == {f"0.98_0_{arm}.pt" for arm in debias.ARMS}
+    table = pd.read_csv(tmp_path / "rows_intervals.csv")
+    assert set(table["comparison"]) == {f"qdgs − {arm}" for arm in debias.ARMS if arm != "qdgs"}
+
+
+def test_the_demo_trains_on_one_run_and_tells_what_came_out(source, monkeypatch):
+    demo = importlib.import_module("demo")
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    run = source.run()
+    rows = demo.train(run, run.path / "classifiers", quick=True)
+    assert rows["training"].tolist() == ["biased", "random", "qdgs"]
+    assert (rows["images"][1:] == run.summary["images"]).all()
+    text = demo.described(run, rows)
+    assert "then the balanced dataset" in text
+    assert f"{rows['accuracy'][2]:.3f}" in text
+    assert str(run.path / "figures" / "before_after.png") in text

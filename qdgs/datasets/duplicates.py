@@ -2,13 +2,13 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from qdgs.errors import InputError
 
 Floats = NDArray[np.float64]
 CHUNK = 1024
+BLOCK = 8192
 
 
 def nearest_distances(embeddings: ArrayLike) -> Floats:
@@ -62,11 +62,23 @@ class DuplicateFilter:
         near = self._near(points, points)
         for row in np.flatnonzero(kept):
             kept[row] = not (near[row, :row] & kept[:row]).any()
-        self._kept.append(points[kept])
+        self._remember(points[kept])
         return kept
 
+    def _remember(self, points: Floats) -> None:
+        if self._kept and len(self._kept[-1]) < BLOCK:
+            points = np.concatenate([self._kept.pop(), points])
+        self._kept.append(points)
+
     def _near(self, left: Floats, right: Floats) -> NDArray[np.bool_]:
-        near: NDArray[np.bool_] = cdist(left, right) < self.min_distance
+        """Which pairs are near-duplicates, `(n, m)`."""
+        lengths = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)
+        squares = lengths - 2 * left @ right.T
+        # The product rounds where it subtracts near-equal numbers: it only shortlists.
+        rows, columns = np.nonzero(squares < self.min_distance**2 + 1e-9 * lengths)
+        distances = np.linalg.norm(left[rows] - right[columns], axis=1)
+        near = np.zeros(squares.shape, dtype=bool)
+        near[rows, columns] = distances < self.min_distance
         return near
 
 

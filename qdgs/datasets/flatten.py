@@ -12,7 +12,7 @@ from qdgs.datasets.duplicates import DuplicateFilter
 from qdgs.datasets.groups import Cuts
 from qdgs.datasets.selection import Embed, Gate, Pool, Selection
 from qdgs.datasets.shortage import PriorCounts, Shortage, ShortageError, mass_upper_bound
-from qdgs.errors import InputError
+from qdgs.errors import InputError, QdgsError
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ def flatten(
     Raises:
         InputError: The solutions do not hold what the configuration names.
         ShortageError: A group cannot be filled and `on_shortage` is "stop".
+        QdgsError: There is no image at all.
     """
     rows = _canonical(solutions, list(dataset.groups))
     pool = Pool(rows, dataset, cuts, seed)
@@ -147,6 +148,12 @@ def flatten(
     shortages = _shortages(selection, prior, evaluations)
     if shortages and dataset.on_shortage == "stop":
         raise ShortageError(shortages)
+    if not any(selection.taken):
+        raise QdgsError(
+            f"dataset: expected at least one image, got none: of {len(rows):,} solutions "
+            f"{pool.below_floor:,} are below the quality floor, {pool.in_gap:,} in a gap, "
+            f"{selection.rejected.sum():,} rejected by the gate; search longer, or loosen these"
+        )
     manifest = _manifest(rows, pool, selection, dataset)
     return Flattened(manifest, _report(manifest, selection, gate is not None, shortages))
 

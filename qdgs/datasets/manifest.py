@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -156,10 +156,14 @@ def _check(path: Path, rows: pd.DataFrame) -> None:
         )
     if rows["id"].duplicated().any():
         raise CorruptFileError(f"{path}: expected distinct ids, got {rows['id'].duplicated().sum()} twice")
-    for file, label, name in zip(rows["file"], rows["label"], rows["id"], strict=True):
-        # A manifest may come from elsewhere: its paths must not lead out of the dataset's folder.
-        if PurePosixPath(file).parts != ("train", label, f"{name}.png") or label in ("..", "/"):
-            raise CorruptFileError(f"{path}: expected files train/<label>/<id>.png, got {file!r}")
+    # A manifest may come from elsewhere: its paths must not lead out of the dataset's folder.
+    expected = "train/" + rows["label"] + "/" + rows["id"] + ".png"
+    names = {name for column in ("label", "id") for name in rows[column].unique()}
+    outside = any(name.strip(".") == "" or set(name) & set("/\\\0") for name in names)
+    if outside or not (rows["file"] == expected).all():
+        wrong = rows.loc[rows["file"] != expected, "file"]
+        got = repr(wrong.iloc[0]) if len(wrong) else "labels or ids that are no plain names"
+        raise CorruptFileError(f"{path}: expected files train/<label>/<id>.png, got {got}")
 
 
 def _first_line(error: Exception) -> str:

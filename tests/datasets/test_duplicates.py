@@ -39,6 +39,7 @@ def test_chunks_do_not_change_what_is_dropped(monkeypatch: pytest.MonkeyPatch) -
     points = np.random.default_rng(1).normal(size=(200, 3))
     whole = DuplicateFilter(0.5).keep(points)
     monkeypatch.setattr(duplicates, "CHUNK", 7)
+    monkeypatch.setattr(duplicates, "BLOCK", 20)
     np.testing.assert_array_equal(DuplicateFilter(0.5).keep(points), whole)
     assert 0 < whole.sum() < 200
 

@@ -1,6 +1,9 @@
 """Fixtures that several parts share."""
 
+import importlib
 import json
+import shutil
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from qdgs.compat import import_open_clip
+from qdgs.run import Run
 
 TINY_CLIP = {
     "embed_dim": 16,
@@ -49,3 +53,30 @@ def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = {"sha256": sha256(weights.read_bytes()).hexdigest(), "vocabulary": TINY_VOCABULARY}
     (folder / "card.json").write_text(json.dumps(card))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The configuration of a run of stand-ins that takes seconds; its cache is a folder apart."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        patch.setenv("QDGS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        standins = importlib.import_module("standins")
+        standins.register()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield standins.write_config(tmp_path_factory.mktemp("config") / "tiny.yaml", tiny_clip_folder)
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def finished_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is through with every stage. Do not write into it: copy it."""
+    return Run.create(tiny_config, tmp_path_factory.mktemp("runs") / "finished").complete().path
+
+
+@pytest.fixture
+def finished(finished_folder: Path, tmp_path: Path) -> Run:
+    """A run of one's own that is through with every stage."""
+    shutil.copytree(finished_folder, tmp_path / "run")
+    return Run.open(tmp_path / "run")

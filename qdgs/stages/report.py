@@ -11,7 +11,6 @@ from qdgs.run import Run, Step, Watch
 
 def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     """Write figures/ and report.html."""
-    watch(Step("report", 0, 1, "pages"))
     report(run.path, load_generator(run.config.generator, device=device), device=device)
     watch(Step("report", 1, 1, "pages"))
     return {}

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from debias_protocol import (
 from debias_summary import draw_study, intervals
 
 from qdgs.errors import InputError, QdgsError
+from qdgs.files import fingerprint, read_json, write_json
 from qdgs.report.style import save
 from qdgs.run import Run
 from qdgs.training.deployed import load_classifier, save_classifier
@@ -98,6 +99,21 @@ class Study:
             self.config, seed=run_seed, images=self.settings.images, overrides=self.overrides
         )
         return Source(config, self.work / f"run_{run_seed}", self.device)
+
+    def check_work(self) -> None:
+        """Refuse a work folder with sets of another configuration or other sizes.
+
+        Raises:
+            InputError: The folder holds those.
+        """
+        path = self.work / "study.json"
+        made_with = fingerprint([asdict(self.settings), self.source(0).config.model_dump(mode="json")])
+        if path.exists() and read_json(path).get("fingerprint") != made_with:
+            raise InputError(
+                f"{self.work}: expected a new folder or one of this configuration, got training sets of "
+                "another; choose another --work, or delete it"
+            )
+        write_json(path, {"fingerprint": made_with})
 
     def pictures(self, name: str, seed: int) -> Pictures:
         """Test images or the training set of an arm, made once."""
@@ -163,6 +179,7 @@ Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
 def carry_out(study: Study, cells: Sequence[Cell], out: Path, workers: int) -> pd.DataFrame:
     """Train what is missing in `out`, and return all of its rows."""
+    study.check_work()
     rows = read_rows(out, study.settings)
     missing = [cell for cell in cells if not _done(study, rows, cell)]
     first = list(dict.fromkeys(Cell(cell.bias, cell.seed, "biased") for cell in missing))

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 from debias import Study, carry_out, cells_of
-from debias_protocol import FULL, GROUPS
+from debias_protocol import FULL, GROUPS, QUICK
 
 from qdgs.errors import QdgsError
 from qdgs.run import Run
@@ -62,7 +62,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--picture", type=Path, help="where the first picture is copied to as well")
     parser.add_argument("--set", dest="overrides", metavar="a.b=VALUE", action="append", default=[])
-    parser.add_argument("--quick", action="store_true", help="train for two epochs, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="train on a handful, to see that it works")
     return parser.parse_args(argv)
 
 
@@ -79,9 +79,7 @@ def make_run(config: Path, out: Path, overrides: Sequence[str]) -> None:
 
 def train(run: Run, folder: Path, *, quick: bool = False) -> pd.DataFrame:
     """Train the three classifiers, the two tuned ones side by side."""
-    settings = replace(FULL, images=int(run.summary["images"]))
-    if quick:
-        settings = replace(settings, biased_epochs=2, epochs=2, test_images=400, last=1)
+    settings = replace(QUICK if quick else FULL, images=int(run.summary["images"]))
     study = Study(settings, CONFIG, folder, keep=folder, run=run.path)
     workers = min(2, os.cpu_count() or 1)
     return carry_out(study, cells_of([BIAS], 1, ARMS), folder / "debias.csv", workers)

@@ -184,6 +184,13 @@ def test_rows_of_other_sizes_are_not_mixed(debias, tmp_path):
         debias.read_rows(tmp_path / "b.csv", debias.FULL)
 
 
+def test_a_work_folder_of_another_configuration_is_refused(debias, toy, tmp_path):
+    debias.Study(debias.QUICK, toy, tmp_path / "work").check_work()
+    debias.Study(debias.QUICK, toy, tmp_path / "work").check_work()
+    with pytest.raises(InputError, match="work: expected a new folder or one of this configuration"):
+        debias.Study(debias.FULL, toy, tmp_path / "work").check_work()
+
+
 def test_cells_are_five_seeds_at_the_largest_bias_and_three_elsewhere(debias):
     cells = debias.cells_of(debias.BIASES, None, debias.ARMS)
     assert len(cells) == (5 + 4 * 3) * 5

@@ -14,33 +14,26 @@ ANNEALED_ALGORITHMS = ("cma_mae", "cma_maega")
 LARGEST_DIRECT_DIM = 32
 """Up to this many latents an evolution strategy on the latents themselves beats one on gradients."""
 
-TUNED_COMMON: dict[str, Any] = {"calibrate_objective": True, "prior_share": 0.25}
-PAPER_COMMON: dict[str, Any] = {"calibrate_objective": False, "prior_share": 0.0}
+_STRATEGY = {"sigma0": 0.5, "selection_rule": "mu", "restart_rule": 5}
+_GRADIENTS = {**_STRATEGY, "sigma0": 1.0, "step_size": 0.5}
 
+# Found on toy problems of 6 and 128 latents with rare groups, where an eighth of fresh samples and a restart
+# every five iterations kept nine tenths of the random samples' diversity for 5 % of the QD score: without
+# restarts it was three quarters.
+TUNED_COMMON: dict[str, Any] = {"calibrate_objective": True, "prior_share": 0.125}
 TUNED: dict[str, dict[str, Any]] = {
     "random": {"prior_share": 0.0},
     "map_elites": {"sigma0": 0.3},
-    "map_elites_line": {"iso_sigma": 0.1, "line_sigma": 0.2},
-    "cma_me": {"sigma0": 0.5, "ranker": "2imp", "selection_rule": "mu", "restart_rule": 10},
-    "cma_mae": {"sigma0": 0.5, "ranker": "imp", "selection_rule": "mu", "restart_rule": 10},
-    "cma_mega": {
-        "sigma0": 0.5,
-        "step_size": 0.1,
-        "ranker": "2imp",
-        "selection_rule": "mu",
-        "restart_rule": 10,
-    },
-    "cma_maega": {
-        "sigma0": 0.5,
-        "step_size": 0.1,
-        "ranker": "imp",
-        "selection_rule": "mu",
-        "restart_rule": 10,
-    },
+    "map_elites_line": {"iso_sigma": 0.2, "line_sigma": 0.2},
+    "cma_me": {**_STRATEGY, "ranker": "2imp"},
+    "cma_mae": {**_STRATEGY, "ranker": "imp"},
+    "cma_mega": {**_GRADIENTS, "ranker": "2imp"},
+    "cma_maega": {**_GRADIENTS, "ranker": "imp"},
 }
 
 # The selection rule of cma_mae and cma_maega, restart and selection of cma_me, and the batch sizes but that
 # of cma_maega are not on record: they are those that pyribs recommends, and four evaluations an iteration.
+PAPER_COMMON: dict[str, Any] = {"calibrate_objective": False, "prior_share": 0.0}
 PAPER: dict[str, dict[str, Any]] = {
     "random": {},
     "map_elites": {"sigma0": 0.1},

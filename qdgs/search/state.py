@@ -209,7 +209,7 @@ class Search:
 
     @property
     def between_iterations(self) -> bool:
-        """False while solutions have been asked for and not told: then there is nothing whole to save."""
+        """False from the first ask of an iteration to its last tell: then there is nothing whole to save."""
         return self._asked is None
 
     def affords(self, evaluations: int, seconds: float | None) -> bool:
@@ -247,6 +247,7 @@ class Search:
         """Scores of the solutions of `ask`, in their order."""
         sizes = [emitter.batch_size for emitter in self.scheduler.emitters]
         self._tell(self.scheduler.tell, sizes, evaluation)
+        self._asked = None
 
     def progress(self) -> Progress:
         """How far the search is."""
@@ -303,6 +304,11 @@ class Search:
         for archive in {id(archive): archive for archive in self._archives}.values():
             archive.add(latents, evaluation.objective, evaluation.measures, lineage=lineage)
         self._keep(latents, evaluation, lineage)
+        if self._archives[0].empty:
+            raise InputError(
+                f"search.threshold_min: expected one that random samples reach, whose best objective here is "
+                f"{evaluation.objective.max():g}, got {self.calibration.threshold_min:g}"
+            )
 
     def _starts(self, samples: Samples | None) -> tuple[Floats, Evaluation]:
         """As many starts as configured: of the samples first, and further ones where those are too few."""
@@ -321,7 +327,6 @@ class Search:
         with _one_blas_thread():
             tell(evaluation.objective, evaluation.measures, lineage=lineage, **fields)
         self._keep(self._asked, evaluation, lineage)
-        self._asked = None
 
     def _keep(self, latents: Floats, evaluation: Evaluation, lineage: Lineages) -> None:
         measures = evaluation.measures

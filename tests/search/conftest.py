@@ -12,7 +12,7 @@ from qdgs.search.state import Search
 
 
 class Problem:
-    """Objective −‖x − 1/4‖², measures x₀ and x₁, prior N(0, I)."""
+    """Objective 50 − ‖x − 1/4‖², measures x₀ and x₁, prior N(0, I)."""
 
     latent_dim = 5
     measures = (
@@ -22,7 +22,7 @@ class Problem:
 
     @staticmethod
     def score(latents: Tensor) -> tuple[Tensor, Tensor]:
-        return -(latents - 0.25).square().sum(dim=1), latents[:, :2]
+        return 50 - (latents - 0.25).square().sum(dim=1), latents[:, :2]
 
     def sample_prior(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return rng.standard_normal((n, self.latent_dim)).astype(np.float32)

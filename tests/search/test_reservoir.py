@@ -1,3 +1,4 @@
+import itertools
 import pickle
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_it_keeps_what_brute_force_keeps_however_solutions_are_grouped(offered, 
     reservoir = Reservoir(CELLS, CAPACITY, latent_dim=2, measure_dim=1)
     columns = arrays(offered)
     bounds = [0, *sorted(min(cut, len(offered)) for cut in cuts), len(offered)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         reservoir.add(*(column[start:end] for column in columns))
     rows = reservoir.rows()
     expected = brute_force(offered)

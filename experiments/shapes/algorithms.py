@@ -60,14 +60,15 @@ from qdgs.stages.search import Settled
 
 HERE = Path(__file__).resolve().parent
 EQUIVALENTS = 20_000
-QUICK_EQUIVALENTS = 600
+QUICK_EQUIVALENTS = 300
 QUICK_OVERRIDES = (
     "search.emitters=2",
     "search.batch_size=16",
-    "search.range_samples=128",
-    "search.prior_starts=128",
+    "search.range_samples=64",
+    "search.prior_starts=64",
+    "search.micro_batch=32",
     "dataset.images=60",
-    "audit.samples=256",
+    "audit.samples=128",
 )
 
 COLUMNS = ["algorithm", "seed", "budget", *MEASURED]

@@ -3,7 +3,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ SEARCH = {"emitters": 8, "batch_size": 32, "range_samples": 1024, "prior_starts"
 
 
 class Blocks:
-    """A differentiable generator of three latents: how red the picture is, how green, and how it is shaded."""
+    """A differentiable generator of three latents: how red a picture is, how green, and how it is shaded."""
 
     latent_dim, image_size, differentiable, prior_norm = 3, 32, True, None
 
@@ -39,7 +39,10 @@ class Blocks:
 class Eye:
     """Reads how red and how green a picture is; a dark one it cannot tell."""
 
-    attributes: dict[str, tuple[str, ...]] = {"color": ("red", "blue"), "shape": ("triangle", "square")}
+    attributes: ClassVar[dict[str, tuple[str, ...]]] = {
+        "color": ("red", "blue"),
+        "shape": ("triangle", "square"),
+    }
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         red, green, blue = images.mean(dim=(2, 3)).T.numpy()
@@ -53,6 +56,15 @@ class Eye:
                 "quality": red + blue,
             }
         )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The models here are too small to be shared between threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +152,7 @@ def test_a_second_call_does_only_what_is_missing(algorithms: ModuleType, studied
     rows = pd.read_csv(studied)
     out = config.parent / "again.csv"
     rows[rows["algorithm"] != "random"].to_csv(out, index=False)
-    assert algorithms.missing(algorithms.read_rows(out, 600), ALGORITHMS, 1) == [("random", 0)]
+    assert algorithms.missing(algorithms.read_rows(out, 300), ALGORITHMS, 1) == [("random", 0)]
     algorithms.main(["--quick", "--config", str(config), "--work", str(config.parent), "--out", str(out)])
     pd.testing.assert_frame_equal(pd.read_csv(out), rows)
 
@@ -170,7 +182,7 @@ def test_a_budget_below_one_iteration_is_the_users_mistake(algorithms: ModuleTyp
 
 
 def test_rows_of_another_budget_are_refused(algorithms: ModuleType, studied: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="budget of 20000 equivalents, got 600"):
+    with pytest.raises(InputError, match="budget of 20000 equivalents, got 300"):
         algorithms.read_rows(studied, 20_000)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="expected rows of this study"):

@@ -21,10 +21,13 @@ SHAPES = Path(__file__).parents[2] / "experiments" / "shapes"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _folder_of_the_study():
+def _study():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two test processes on two cores
     sys.path.insert(0, str(SHAPES))
     yield
     sys.path.remove(str(SHAPES))
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

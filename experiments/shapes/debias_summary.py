@@ -46,7 +46,7 @@ def draw_study(rows: pd.DataFrame) -> Figure:
     figure = blank(9.4, 4.2)
     for axes, (score, heading) in zip(figure.subplots(1, 2, sharey=True), SCORES.items(), strict=True):
         _panel(axes, rows, score)
-        title(axes, heading)
+        title(axes, heading, "whiskers: 95 % intervals over seeds")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=SMALL

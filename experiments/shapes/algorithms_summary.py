@@ -24,6 +24,11 @@ HEADINGS = (
     "evaluations",
     "seconds",
 )
+PANELS = (
+    ("corrected_qd_score", "Corrected QD score", "elites where the auditor puts them"),
+    ("group_diversity_ratio", "Diversity within groups", "left of the dashes: narrow"),
+    ("elite_agreement", "Elites confirmed", "share whose label the auditor confirms"),
+)
 MEASURED = (
     "corrected_qd_score",
     "group_diversity_ratio",
@@ -120,25 +125,18 @@ def draw_table(rows: pd.DataFrame) -> Figure:
     order = means(rows)["algorithm"].tolist()
     figure = blank(9.4, 1.5 + 0.42 * len(order))
     panels = figure.subplots(1, 3, sharey=True)
-    _panel(panels[0], rows, order, "corrected_qd_score", "Corrected QD score")
-    _panel(panels[1], rows, order, "group_diversity_ratio", "Diversity within groups")
-    _panel(panels[2], rows, order, "elite_agreement", "Elites that the auditor confirms")
+    for axes, (key, heading, note) in zip(panels, PANELS, strict=True):
+        _panel(axes, rows, order, key)
+        axes.set_title(heading, loc="left", fontsize=TEXT + 1, fontweight="bold", color=INK)
+        axes.set_xlabel(note, loc="left", fontsize=SMALL, color=FAINT)
     panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    panels[2].xaxis.set_major_formatter(lambda value, _: percent(value))
     panels[1].axvline(0.8, color=RANDOM, linewidth=1.4, linestyle=(0, (4, 2)))
-    panels[1].annotate(
-        "below: narrow ",
-        (0.8, -0.55),
-        ha="right",
-        va="bottom",
-        fontsize=SMALL,
-        color=FAINT,
-        annotation_clip=False,
-    )
+    panels[2].xaxis.set_major_formatter(lambda value, _: percent(value))
+    panels[2].set_xlim(0, 1.02)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, order: Sequence[str], key: str, heading: str) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, order: Sequence[str], key: str) -> None:
     places = rows["algorithm"].map(order.index).to_numpy(dtype=float)
     spread = 0.06 * (rows["seed"] - rows["seed"].mean()).to_numpy(dtype=float)
     axes.scatter(rows[key], places + spread, s=20, color=DATASET, alpha=0.75, linewidths=0)
@@ -149,4 +147,3 @@ def _panel(axes: Axes, rows: pd.DataFrame, order: Sequence[str], key: str, headi
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.set_xlim(0, None)
     axes.locator_params(axis="x", nbins=4)
-    axes.set_title(heading, loc="left", fontsize=TEXT + 1, fontweight="bold", color=INK)

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from PIL import Image
 from qdgs.config import dump_config, load_config
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.report.page import report
+from qdgs.report.pictures import RunFiles, measure_axes, pictures
 from tests.report.conftest import CONFIG, Swatches
 
 EVERYTHING = {
@@ -131,3 +133,32 @@ def test_a_corrupt_summary_is_said_in_one_sentence(run: Path) -> None:
     (run / "summary.json").write_text("{")
     with pytest.raises(CorruptFileError, match=r"summary\.json: is not JSON"):
         report(run)
+
+
+def test_axes_have_the_ranges_that_the_search_settled(run: Path) -> None:
+    settled = {"search": {}, "calibration": {"ranges": [[-0.3, 0.4], [-1.0, 2.0]]}}
+    (run / "search" / "settled.json").write_text(json.dumps(settled))
+    files = RunFiles.read(run, load_config(run / "config.yaml"))
+    assert files.archive is not None
+    assert [(axis.low, axis.high) for axis in measure_axes(files, files.archive)] == [
+        (-0.3, 0.4),
+        (-1.0, 2.0),
+    ]
+
+
+def test_where_one_measure_is_not_audited_the_sheet_keeps_all_groups_and_the_bars_the_audited(
+    run: Path,
+) -> None:
+    shares = pd.DataFrame({"group": ["red", "blue"], "target": 0.5, "count": [11, 9], "share": [0.55, 0.45]})
+    shares.to_csv(run / "audit.csv", index=False)
+    files = RunFiles.read(run, load_config(run / "config.yaml"))
+    first = next(pictures(files, Swatches()))
+    _, after, bars = first.figure.axes
+    assert len(after.get_yticklabels()) == 4
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["red", "blue"]
+
+
+def test_what_the_audit_notes_stands_on_the_page(run: Path) -> None:
+    note = "None of 2000 random samples is read as red/square: at most 0.0015 of all are (95 %)."
+    (run / "audit.json").write_text(json.dumps({"notes": [note]}))
+    assert note in Tags(report(run)).text

@@ -192,7 +192,7 @@ def _audited(run: Run, bank: Bank, auditor: Judge, *, device: str) -> dict[str, 
         stream(run.config.seed, Stream.AUDIT),
         bank=random,
     ).summary()
-    return {key: found[key] for key in keys}
+    return {key: math.nan if found[key] is None else found[key] for key in keys}
 
 
 def _seen(

@@ -16,10 +16,10 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "GENERATORS": "qdgs.generators.base",
-    "JUDGES": "qdgs.judges.base",
     "ClipEncoder": "qdgs.guides.clip",
+    "GENERATORS": "qdgs.generators.base",
     "Generator": "qdgs.generators.base",
+    "JUDGES": "qdgs.judges.base",
     "Judge": "qdgs.judges.base",
     "PromptGuide": "qdgs.guides.prompts",
     "QdgsError": "qdgs.errors",
@@ -31,7 +31,8 @@ _NAMES = {
     "Step": "qdgs.run",
     "Stream": "qdgs.randomness",
     "biased_shapes": "qdgs.datasets.drawing",
-    "draw_figures": "qdgs.datasets.drawing",
+    "clean_figures": "qdgs.datasets.drawing",
+    "draw": "qdgs.datasets.drawing",
     "dump_config": "qdgs.config",
     "generate": "qdgs.generators.base",
     "illuminate": "qdgs.search.loop",

@@ -30,8 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Config = Annotated[Path, typer.Argument(help="A configuration in YAML.", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/NAME of the CONFIG]")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Override a key of the configuration.")
@@ -56,7 +56,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
             args=None if arguments is None else list(arguments), prog_name="qdgs", standalone_mode=False
         )
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what was done is saved, go on with qdgs resume RUN", INTERRUPTED)
+        code = INTERRUPTED
     except UsageError as error:
         return _fail(error.format_message(), INPUT_IS_WRONG)
     except InputError as error:
@@ -67,6 +67,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail(_system_sentence(error), FAILED)
     except MemoryError:
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
+    if code == INTERRUPTED:
+        return _fail("interrupted; what was done is saved, go on with qdgs resume RUN", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
 

@@ -53,8 +53,11 @@ def check_config(config: RunConfig) -> list[str]:
         InputError: A generator, guide or judge is unknown or cannot be used.
     """
     from qdgs.guides.clip import describe
+    from qdgs.parts import load_generator
+    from qdgs.stages.judges import check_judges
 
-    _load_parts(config)
+    load_generator(config.generator)
+    check_judges(config)
     missing = describe(config.guide.clip.model, config.guide.clip.pretrained)
     lines = [f"valid; would fetch {missing}" if missing else "valid; nothing to fetch"]
     return lines + ([] if missing else _unknown_words(config))
@@ -105,16 +108,6 @@ def examine() -> list[Examined]:
         _disk("temporary files", Path(tempfile.gettempdir())),
         *(Examined(f"{part.name} ({kind})", part.state, _is_well(part)) for kind, part in _embedded()),
     ]
-
-
-def _load_parts(config: RunConfig) -> None:
-    from qdgs.parts import load_generator, load_judge
-
-    load_generator(config.generator)
-    for role in ("teacher", "gate", "auditor"):
-        named = getattr(config.judges, role)
-        if named is not None:
-            load_judge(named, role=role)
 
 
 def _unknown_words(config: RunConfig) -> list[str]:

@@ -77,9 +77,16 @@ class OtherJudge(PixelJudge):
     """Another judge: it sees more errors."""
 
 
+class RedOnly(PixelJudge):
+    """A judge of colour alone."""
+
+    attributes: ClassVar = {"color": ("red", "blue")}
+
+
 def register() -> None:
     GENERATORS["patches"] = "standins:Patches"
     JUDGES["pixels"] = "standins:PixelJudge"
+    JUDGES["red-only"] = "standins:RedOnly"
     JUDGES["other-pixels"] = "standins:OtherJudge"
 
 

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, group_names
+from qdgs.config import DatasetConfig, JudgesConfig, group_names
 from qdgs.datasets.cuts import calibrate_cut
 from qdgs.datasets.groups import IN_GAP, assign_values, group_codes
 from qdgs.datasets.shortage import PriorCounts
-from qdgs.errors import ConfigError
-from qdgs.judges.base import Judge
 from qdgs.parts import Device, load_judge
 from qdgs.stages.bank import Bank
+from qdgs.stages.judges import automatic_groups, check_attributes, teacher_of
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,13 @@ def settle_cuts(
         ConfigError: A cut is to be found and no teacher tells the attribute.
         InputError: The samples do not tell where to cut.
     """
-    automatic = {name: group for name, group in dataset.groups.items() if group.cuts is None}
+    automatic = automatic_groups(dataset)
     points = {name: list(group.cuts) for name, group in dataset.groups.items() if group.cuts is not None}
     if not automatic:
         return Cuts(points, {})
-    name = judges.teacher or judges.gate
-    if name is None:
-        raise ConfigError("judges.teacher: expected a judge to find the cuts `auto` by, got none; name one, "
-                          "or give the cuts as numbers")  # fmt: skip
+    name = teacher_of(judges)
     teacher = load_judge(name, device=device, role="teacher")
-    for measure, group in automatic.items():
-        _check_told(measure, group, teacher, name.name)
+    check_attributes(automatic, teacher, name.name)
     labelled = bank.judged(teacher)
     calibrated = {}
     for measure, group in automatic.items():
@@ -79,22 +74,3 @@ def prior_counts(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts) -> P
     names = group_names(dataset.groups)
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     return PriorCounts(dict(zip(names, counts.tolist(), strict=True)), len(samples))
-
-
-def _check_told(measure: str, group: GroupConfig, teacher: Judge, name: str) -> None:
-    place = f"dataset.groups.{measure}.audit"
-    told = ", ".join(teacher.attributes)
-    if group.audit is None:
-        raise ConfigError(
-            f"{place}: expected an attribute of {name!r} to find the cut by ({told}), got none; name one, or "
-            "give the cut as a number"
-        )
-    if group.audit not in teacher.attributes:
-        raise ConfigError(f"{place}: expected an attribute of {name!r} ({told}), got {group.audit!r}")
-    unknown = [value for value in group.names if value not in teacher.attributes[group.audit]]
-    if unknown:
-        values = ", ".join(teacher.attributes[group.audit])
-        raise ConfigError(
-            f"dataset.groups.{measure}: expected values that {name!r} tells of {group.audit!r} ({values}), "
-            f"got {unknown[0]!r}"
-        )

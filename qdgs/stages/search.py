@@ -21,6 +21,7 @@ from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Progress, Search
 from qdgs.stages.frames import write_frame
+from qdgs.stages.judges import check_judges
 from qdgs.stages.scoring import Scorer, load_scorer
 
 CHECKPOINT = "search/checkpoint.bin"
@@ -61,6 +62,7 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     Returns:
         The search's keys of summary.json.
     """
+    check_judges(run.config, device=device)
     scorer = load_scorer(run, device=device)
     search = _search(run, scorer, device=device, anew=anew)
     settled = {"search": search.config.model_dump(mode="json"), "calibration": search.calibration.as_dict()}

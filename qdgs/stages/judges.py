@@ -1,0 +1,80 @@
+"""Judges in their roles, checked before anything is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, Named, RunConfig
+from qdgs.errors import ConfigError
+from qdgs.judges.base import Judge
+from qdgs.parts import Device, load_judge
+
+
+def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
+    """Load every judge and see that it tells what its role asks of it, before a search is spent.
+
+    Raises:
+        ConfigError: A judge is unknown, or does not tell an attribute or value of a group.
+        InputError: A judge's weights are damaged.
+    """
+    judges, automatic = config.judges, automatic_groups(config.dataset)
+    if judges.gate:
+        load_judge(judges.gate, device=device, role="gate")
+    if automatic:
+        teacher = teacher_of(judges)
+        check_attributes(automatic, load_judge(teacher, device=device, role="teacher"), teacher.name)
+    if judges.auditor:
+        auditor = load_judge(judges.auditor, device=device, role="auditor")
+        check_attributes(_audited(config.dataset, judges.auditor.name), auditor, judges.auditor.name)
+
+
+def automatic_groups(dataset: DatasetConfig) -> dict[str, GroupConfig]:
+    """Measures whose cut is to be found."""
+    return {name: group for name, group in dataset.groups.items() if group.cuts is None}
+
+
+def teacher_of(judges: JudgesConfig) -> Named:
+    """Who labels the images that cuts are found on: the teacher, or the gate where there is none.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    teacher = judges.teacher or judges.gate
+    if teacher is None:
+        raise ConfigError(
+            "judges.teacher: expected a judge to find the cuts `auto` by, got none; name one, or give the "
+            "cuts as numbers"
+        )
+    return teacher
+
+
+def check_attributes(groups: Mapping[str, GroupConfig], judge: Judge, name: str) -> None:
+    """See that a judge tells the attributes and values of groups.
+
+    Raises:
+        ConfigError: Names the first that it does not tell, and those that it does.
+    """
+    for measure, group in groups.items():
+        if group.audit is None or group.audit not in judge.attributes:
+            told = ", ".join(judge.attributes)
+            raise ConfigError(
+                f"dataset.groups.{measure}.audit: expected an attribute of {name!r} ({told}), got "
+                f"{group.audit or 'none'}"
+            )
+        values = judge.attributes[group.audit]
+        unknown = [value for value in group.names if value not in values]
+        if unknown:
+            raise ConfigError(
+                f"dataset.groups.{measure}: expected values that {name!r} tells of {group.audit!r} "
+                f"({', '.join(values)}), got {unknown[0]!r}"
+            )
+
+
+def _audited(dataset: DatasetConfig, auditor: str) -> dict[str, GroupConfig]:
+    audited = {name: group for name, group in dataset.groups.items() if group.audit is not None}
+    if not audited:
+        raise ConfigError(
+            f"dataset.groups: expected at least one group with an attribute of {auditor!r} as `audit`, "
+            "got none"
+        )
+    return audited

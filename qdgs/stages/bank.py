@@ -7,9 +7,8 @@ how near a near-duplicate), and rare groups need thousands of them.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qdgs.errors import QdgsError
 from qdgs.fairness.diversity import PixelEmbedding
@@ -26,6 +25,7 @@ from qdgs.generators.base import Generator, generate
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.randomness import Stream, stream
 from qdgs.stages.frames import read_frame, write_frame
+from qdgs.stages.identity import code, identity
 from qdgs.stages.scoring import Scorer, scores_of
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "bank"
@@ -120,52 +120,6 @@ def cache_folder() -> Path:
 def as_stored(images: Tensor) -> Tensor:
     """Images as they come back from 8-bit files."""
     return (images * 255).round() / 255
-
-
-def identity(thing: object) -> str:
-    """SHA-256 of a model: its name, weights and settings."""
-    digest = hashlib.sha256()
-    for part in _parts(thing):
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def code(thing: object) -> str:
-    """SHA-256 of the source of the module that a model is defined in."""
-    module = inspect.getmodule(type(thing))
-    try:
-        return hashlib.sha256(inspect.getsource(module).encode() if module else b"").hexdigest()
-    except (OSError, TypeError):
-        return ""
-
-
-def _parts(value: object) -> Iterator[bytes]:
-    if isinstance(value, Tensor | np.ndarray):
-        yield np.ascontiguousarray(torch.as_tensor(value).detach().cpu().numpy()).tobytes()
-    elif isinstance(value, str | int | float | bool | None | Path | torch.device):
-        yield repr(value).encode()
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from (repr(key).encode(), *_parts(item))
-    elif isinstance(value, list | tuple):
-        yield from (part for item in value for part in _parts(item))
-    else:
-        yield from _parts_of_object(value)
-
-
-def _parts_of_object(value: object) -> Iterator[bytes]:
-    kind = type(value)
-    yield f"{kind.__module__}.{kind.__qualname__}".encode()
-    if isinstance(value, nn.Module):
-        yield from _parts(dict(value.state_dict()))
-        return
-    if kind.__module__.startswith("qdgs"):
-        yield from _parts({key: item for key, item in vars(value).items() if _settles(item)})
-
-
-def _settles(item: object) -> bool:
-    plain = (Tensor, np.ndarray, str, int, float, bool, Mapping, list, tuple, nn.Module)
-    return item is None or isinstance(item, plain)
 
 
 def _columns(values: Array) -> pd.DataFrame:

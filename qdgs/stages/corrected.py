@@ -18,8 +18,9 @@ from qdgs.search.evaluation import Evaluator
 from qdgs.search.loop import illuminate
 from qdgs.search.settings import settle
 from qdgs.search.state import Search
-from qdgs.stages.bank import Bank, as_stored, identity
+from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.frames import read_frame, write_frame
+from qdgs.stages.identity import identity
 from qdgs.stages.scoring import Scorer
 from qdgs.stages.search import ARCHIVE, METRICS, Settled
 

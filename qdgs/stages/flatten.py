@@ -22,9 +22,10 @@ from qdgs.judges.base import Judge
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run, Step, Watch
-from qdgs.stages.bank import Bank, as_stored, identity
+from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
 from qdgs.stages.frames import read_frame
+from qdgs.stages.identity import identity
 from qdgs.stages.scoring import Scorer, load_scorer
 from qdgs.stages.search import RESERVOIR, Settled
 

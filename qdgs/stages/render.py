@@ -11,8 +11,8 @@ from qdgs.datasets.render import render
 from qdgs.errors import InputError
 from qdgs.parts import load_generator
 from qdgs.run import Run, Step, Watch, unwatched
-from qdgs.stages.bank import identity
 from qdgs.stages.flatten import MANIFEST
+from qdgs.stages.identity import identity
 
 
 def perform(

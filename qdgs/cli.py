@@ -150,9 +150,18 @@ def check(
     from qdgs.config import load_config
     from qdgs.inspection import check_config
 
+    wrong = False
     for path in configs:
-        for line in check_config(load_config(path, set_ or ())):
+        try:
+            lines = check_config(load_config(path, set_ or ()))
+        except InputError as error:
+            wrong = True
+            _fail(str(error) if str(error).startswith(str(path)) else f"{path}: {error}", INPUT_IS_WRONG)
+            continue
+        for line in lines:
             typer.echo(f"{path}: {line}")
+    if wrong:
+        raise typer.Exit(INPUT_IS_WRONG)
 
 
 @app.command()

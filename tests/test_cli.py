@@ -302,6 +302,15 @@ def test_check_tells_what_would_be_fetched_and_which_words_are_unknown(command, 
     assert "nothing to fetch" in command("fetch", tmp_path / "config.yaml")[1]
 
 
+def test_check_looks_at_every_configuration(command, tmp_path, tiny_config):
+    (tmp_path / "wrong.yaml").write_text("kind: rn")
+    code, out, err = command("check", tmp_path / "wrong.yaml", tiny_config)
+    assert code == 2
+    assert is_one_sentence(err)
+    assert err.startswith(f"qdgs: {tmp_path / 'wrong.yaml'}: ")
+    assert out == f"{tiny_config}: valid; nothing to fetch\n"
+
+
 def test_list_names_everything_and_whether_it_can_be_used(command, tiny_config):
     code, out, _ = command("list")
     assert code == 0

@@ -44,7 +44,7 @@ def mistake(data):
 ONE_LINE = r"^[^\n]*$"
 TWO_SIDES = "expected different prompts on the two sides, got 'A blue shape.' on both"
 MISTAKES = [
-    ("serch", {}, "serch: unknown key; did you mean 'search'? known: dataset, generator, guide, "),
+    ("serch", {}, "serch: unknown key; did you mean 'search'? known: audit, dataset, "),
     ("search.emiters", 1, "search.emiters: unknown key; did you mean 'emitters'? known: algorithm, "),
     ("guide.clip.modle", "x", "guide.clip.modle: unknown key; did you mean 'model'? known: model, "),
     ("guide.measures.0.cell", 3, "guide.measures.0.cell: unknown key; did you mean 'cells'?"),

@@ -35,7 +35,10 @@ def test_an_automatic_cut_separates_what_the_teacher_labelled(finished):
 
 
 def test_the_gate_lets_nothing_in_that_it_rejects(finished):
-    run = Run.open(finished.path, ["judges.gate={name: pixels, smallest: 0.3}", "dataset.images=8"])
+    run = Run.open(
+        finished.path,
+        ["judges.gate={name: pixels, smallest: 0.3}", "judges.teacher=pixels", "dataset.images=8"],
+    )
     run.complete(until="flatten")
     rows = read_manifest(run.path / "dataset/manifest.parquet").rows
     images = load_generator("patches")(latents_of(rows))

@@ -22,13 +22,15 @@ from qdgs.errors import QdgsError
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array
 from qdgs.generators.base import Generator, generate
+from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.randomness import Stream, stream
 from qdgs.stages.frames import read_frame, write_frame
 from qdgs.stages.identity import code, identity
-from qdgs.stages.scoring import Scorer, scores_of
+from qdgs.stages.scoring import Scorer
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "bank"
+KEPT_BYTES = 2**30
 BANK_SEED = 0  # one bank for all seeds of a run, so that it is made once
 
 
@@ -57,11 +59,22 @@ class Bank:
         self.latents = generator.sample_latents(samples, stream(BANK_SEED, Stream.BANK)).to(device)
         self.micro_batch = micro_batch
         self._folder = cache_folder() if folder is None else folder
+        self._pixels: list[Tensor] = []
         self._key = [identity(generator), code(generator), samples, micro_batch, torch.device(device).type]
 
     def images(self) -> Iterator[Tensor]:
-        """The samples as they would be stored, batch by batch."""
-        return (as_stored(images) for images in generate(self.generator, self.latents, self.micro_batch))
+        """The samples as they would be stored, batch by batch; rendered once where memory allows."""
+        if self._pixels:
+            yield from (pixels.float() / 255 for pixels in self._pixels)
+            return
+        kept = []
+        small = self.samples * 3 * self.generator.image_size**2 <= KEPT_BYTES
+        for images in generate(self.generator, self.latents, self.micro_batch):
+            pixels = (images * 255).round().to(torch.uint8)
+            yield pixels.float() / 255
+            if small:
+                kept.append(pixels)
+        self._pixels = kept
 
     def embedding(self) -> PixelEmbedding:
         """Principal components of the samples: one yardstick for everything that is compared."""
@@ -88,10 +101,15 @@ class Bank:
         )
 
     def scored(self, scorer: Scorer) -> pd.DataFrame:
-        """Raw `objective` and the measures of the samples by their names, as the guide scores them."""
+        """Measures of the samples by their names, as the guide sees them."""
         guide = scorer.guide
-        key = [identity(guide.encoder), guide.config.model_dump(mode="json")]
-        return self._kept("scored", key, lambda: scores_of(scorer, self.latents, self.micro_batch))
+        key = [identity(guide.encoder), guide.config.model_dump(mode="json", include={"clip", "measures"})]
+        return self._kept("scored", key, lambda: self._measured(guide))
+
+    def _measured(self, guide: PromptGuide) -> pd.DataFrame:
+        with torch.no_grad():
+            measures = [guide.score(images).measures.cpu() for images in self.images()]
+        return pd.DataFrame(torch.cat(measures).numpy(), columns=list(guide.measure_names))
 
     def _kept(self, kind: str, key: list[Any], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         path = self._file(kind, ".parquet", key)
@@ -123,4 +141,6 @@ def as_stored(images: Tensor) -> Tensor:
 
 
 def _columns(values: Array) -> pd.DataFrame:
-    return pd.DataFrame(values, columns=[f"e{column:02d}" for column in range(values.shape[1])])
+    return pd.DataFrame(
+        values.astype(np.float32), columns=[f"e{column:02d}" for column in range(values.shape[1])]
+    )

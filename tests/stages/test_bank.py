@@ -50,9 +50,17 @@ def test_the_embedding_is_fitted_on_the_samples_and_embeds_them(bank):
     np.testing.assert_allclose(bank.embeddings(), expected.transform(images), atol=1e-4)
 
 
-def test_scores_are_the_scorers(bank, config):
+def test_measures_are_those_of_the_search_but_for_rounding_to_pixels(bank, config):
     scorer = Scorer(bank.generator, load_guide(config.guide), seed=0)
-    pd.testing.assert_frame_equal(bank.scored(scorer), scores_of(scorer, bank.latents, 16))
+    expected = scores_of(scorer, bank.latents, 16)[["color", "edges"]]
+    pd.testing.assert_frame_equal(bank.scored(scorer), expected, atol=1e-2)
+
+
+def test_the_samples_are_rendered_once(bank):
+    bank.generator = Counting(bank.generator)
+    bank.judged(load_judge("pixels"))
+    bank.embeddings()
+    assert bank.generator.asked == 4
 
 
 def test_what_was_found_out_once_is_kept(bank, tmp_path):

@@ -26,6 +26,7 @@ from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
 from qdgs.stages.frames import read_frame
 from qdgs.stages.identity import identity
+from qdgs.stages.judges import teacher_of
 from qdgs.stages.scoring import Scorer, load_scorer
 from qdgs.stages.search import RESERVOIR, Settled
 
@@ -180,8 +181,8 @@ def _min_distance(run: Run, generator: Generator, embedding: PixelEmbedding, *, 
 
 def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, device: str) -> dict[str, Any]:
     config, settled = run.config, Settled.of(run).config
-    roles = ("teacher", "gate", "auditor")
-    judges = {role: getattr(config.judges, role) for role in roles}
+    judges = {role: getattr(config.judges, role) for role in ("teacher", "gate", "auditor")}
+    judges["teacher"] = teacher_of(config.judges) if cuts.calibrated else judges["teacher"]
     generator = {"name": config.generator.name, "options": config.generator.options}
     return manifest_metadata(
         generator={**generator, "sha256": identity(scorer.generator)},

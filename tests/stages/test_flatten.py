@@ -89,4 +89,8 @@ def test_the_manifest_holds_what_rendering_needs(finished):
     assert metadata["micro_batch"] == 64
     assert metadata["image_size"] == 32
     assert metadata["values"] == {"color": ["red", "blue"], "edges": ["tall", "wide"]}
-    assert metadata["judges"] == {"gate": "pixels", "auditor": "other-pixels"}
+    assert metadata["judges"] == {
+        "teacher": "pixels",
+        "gate": "pixels",
+        "auditor": "other-pixels",
+    }

@@ -10,7 +10,7 @@ from qdgs.run import Run, Step, Watch
 
 
 def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
-    """Write figures/ and report.html; few images are rendered, on the CPU."""
+    """Write figures/ and report.html."""
     report(run.path, load_generator(run.config.generator, device=device), device=device)
     watch(Step("report", 1, 1, "pages"))
     return {}

@@ -11,6 +11,7 @@ from qdgs.fairness.audit import read_groups
 from qdgs.parts import load_generator, load_judge
 from qdgs.run import Run
 from qdgs.stages.audit import known_confusion
+from qdgs.stages.export import write_dataset_card
 from qdgs.stages.search import Settled
 
 
@@ -74,7 +75,9 @@ def test_warnings_are_in_the_audit(finished):
 
 
 def test_an_auditor_with_another_role_is_told_wherever_its_numbers_stand(finished):
-    run = Run.open(finished.path, ["judges.auditor.name=pixels", "judges.shared=true"]).complete()
+    run = Run.open(finished.path, ["judges.auditor.name=pixels", "judges.shared=true"])
+    run.complete(until="audit")
+    write_dataset_card(run)
     audit = json.loads((run.path / "audit.json").read_text())
     assert audit["shared"] is True
     assert any("also the gate" in note for note in audit["notes"])

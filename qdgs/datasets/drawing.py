@@ -17,7 +17,7 @@ SHAPES = ("triangle", "square")
 IMAGE_SIZE = 128
 SIDE = 40 / 128
 ZOOM_AREA = (0.5, 2.0)
-OFFSET = 4 / 128
+OFFSET = 2 / 128
 
 _TRIANGLE_APOTHEM = 27**-0.25
 _SQUARE_APOTHEM = 0.5
@@ -118,8 +118,9 @@ def coverage(figures: Figures, image_size: int) -> Tensor:
         f["morph"],
     )
     distance = torch.lerp(_triangle(x, y), torch.maximum(x.abs(), y.abs()), f["morph"]) - apothem * f["side"]
-    wave = torch.cos(f["waves"] * torch.atan2(y, x) + 7.0 * f["rotation"])
-    distance = distance + f["wobble"] * f["side"] * wave
+    if figures.wobble.any():
+        wave = torch.cos(f["waves"] * torch.atan2(y, x) + 7.0 * f["rotation"])
+        distance = distance + f["wobble"] * f["side"] * wave
     cover = (0.5 - distance / f["softness"]).clamp(0, 1)
     along = x / f["side"]
     cover = cover * (1 - f["fade"] * (along + 0.5).clamp(0, 1))

@@ -1,0 +1,43 @@
+"""Embedded weights: one folder a model, with a card that says where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from qdgs.errors import CorruptFileError
+
+FOLDER = Path(__file__).parent
+
+
+def card(name: str) -> dict[str, Any]:
+    """The card of embedded weights: source, licence, command that trains them again, sha256, figures."""
+    card: dict[str, Any] = json.loads((FOLDER / name / "card.json").read_text())
+    return card
+
+
+def load_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of embedded weights, on the CPU.
+
+    Raises:
+        CorruptFileError: The file is missing, truncated or not the one that the card describes.
+    """
+    path = FOLDER / name / "model.safetensors"
+    remedy = "install qdgs again"
+    try:
+        content = path.read_bytes()
+        expected = card(name)["sha256"]
+    except (OSError, ValueError, KeyError):
+        raise CorruptFileError(f"{path}: the weights or their card cannot be read; {remedy}") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise CorruptFileError(f"{path}: expected the sha256 of its card, got another; {remedy}")
+    try:
+        return load(content)
+    except SafetensorError:
+        raise CorruptFileError(f"{path}: is no safetensors file; {remedy}") from None

@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from algorithms_summary import MEASURED, draw_table, markdown
 
+from algorithms_summary import MEASURED, draw_table, markdown
 from qdgs.config import ALGORITHMS, RunConfig, SearchConfig, load_config
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.errors import ConfigError, InputError, QdgsError

@@ -31,6 +31,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+
 from debias_arms import Source, dataset_pictures, random_pictures, study_config
 from debias_protocol import (
     ARMS,
@@ -48,7 +49,6 @@ from debias_protocol import (
     train_and_score,
 )
 from debias_summary import draw_study, intervals
-
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import fingerprint, read_json, write_json
 from qdgs.report.style import save

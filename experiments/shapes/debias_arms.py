@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from debias_protocol import Pictures
 from PIL import Image
 from torch import Tensor
 
+from debias_protocol import Pictures
 from qdgs.config import RunConfig, load_config
 from qdgs.datasets.manifest import read_manifest
 from qdgs.files import read_json

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from debias_protocol import ARMS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from debias_protocol import ARMS
 from qdgs.fairness.classification import paired_interval
 from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, TARGET, TEXT, blank, tidy, title
 

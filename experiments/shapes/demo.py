@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from debias import Study, carry_out, cells_of
 from debias_protocol import FULL, GROUPS, QUICK
-
 from qdgs.errors import QdgsError
 from qdgs.run import Run
 

@@ -152,6 +152,14 @@ def turned(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 PROMPT_ROWS: list[int] = []
+SOURCE = (
+    "trained by this project on its own drawings and on samples of shapes-vae, captioned by the judge "
+    "shape-geometry, which therefore taught this guide its words"
+)
+UNKNOWN = (
+    "anything but triangles, squares and blots in red, blue, purple, green, yellow, orange, black and gray on "
+    "white: no other shape, colour, texture, count, place or object"
+)
 
 
 def save_model(model, folder: Path, command: str, facts: dict) -> None:
@@ -167,8 +175,8 @@ def save_model(model, folder: Path, command: str, facts: dict) -> None:
     card = {
         "command": command,
         "licence": "MIT",
-        "source": "trained by this project on its own drawings and on samples of shapes-vae, captioned by the judge shape-geometry, which therefore taught this guide its words",
-        "does_not_know": "anything but triangles, squares and blots in red, blue, purple, green, yellow, orange, black and gray on white: no other shape, colour, texture, count, place or object",
+        "source": SOURCE,
+        "does_not_know": UNKNOWN,
         **facts,
         "vocabulary": vocabulary(),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -190,9 +198,8 @@ def hunt(folder: Path, config_path: Path, seed: int, evaluations: int) -> Tensor
         sample_prior=generator.sample_latents,
         seed=seed,
     )
-    for progress in illuminate(search):
-        pass
-    print(progress, flush=True)
+    *_, last = illuminate(search)
+    print(last, flush=True)
     frame = search.reservoir_frame()
     columns = [name for name in frame if name.startswith("latent_")]
     return torch.tensor(frame[columns].to_numpy(np.float32))

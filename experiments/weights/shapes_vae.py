@@ -2,6 +2,9 @@
 
     python experiments/weights/shapes_vae.py --out qdgs/weights/shapes-vae
 
+The late steps see a stronger bias than the rest: from the start it would leave the rare groups ugly, without
+it they are too common in samples.
+
 Resumable: `--work` keeps a checkpoint; the same seed, machine and thread count give the same weights.
 """
 
@@ -55,6 +58,13 @@ def loss_of(
     return error + beta * divergence, error, divergence
 
 
+def rate_of(step: int, args: argparse.Namespace) -> float:
+    """Warm-up and cosine; a quarter of the rate and a cosine again for the late steps."""
+    if step >= args.steps:
+        return 0.125 * args.learning_rate * (1 + math.cos(math.pi * (step - args.steps) / args.late_steps))
+    return args.learning_rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
+
+
 def train(args: argparse.Namespace) -> Decoder:
     """The training loop: Adam, warm-up, cosine."""
     torch.set_num_threads(args.threads)
@@ -74,20 +84,18 @@ def train(args: argparse.Namespace) -> Decoder:
         optimizer.load_state_dict(state["optimizer"])
         rng.bit_generator.state = state["rng"]
         start = state["step"]
-    for step in range(start, args.steps):
-        rate = (
-            args.learning_rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
-        )
+    for step in range(start, args.steps + args.late_steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        images = batch_of(cover, shape, args.bias, args.batch_size, rng)
+            group["lr"] = rate_of(step, args)
+        bias = args.bias if step < args.steps else args.late_bias
+        images = batch_of(cover, shape, bias, args.batch_size, rng)
         noise = torch.from_numpy(rng.standard_normal((args.batch_size, 6), dtype=np.float32))
         loss, error, divergence = loss_of(encoder, decoder, images, noise, args.beta)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 50.0)
         optimizer.step()
-        if (step + 1) % 250 == 0 or step + 1 == args.steps:
+        if (step + 1) % 250 == 0:
             print(
                 f"{step + 1} {time.time() - began:.0f}s error {error.item():.1f} kl {divergence.item():.2f}",
                 flush=True,
@@ -114,6 +122,8 @@ def main() -> None:
     parser.add_argument("--bias", type=float, default=0.95)
     parser.add_argument("--beta", type=float, default=6.0)
     parser.add_argument("--steps", type=int, default=15_000)
+    parser.add_argument("--late-steps", type=int, default=3_000)
+    parser.add_argument("--late-bias", type=float, default=0.985)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--drawings", type=int, default=20_000)
@@ -123,7 +133,8 @@ def main() -> None:
     decoder = train(args)
     command = (
         f"python experiments/weights/shapes_vae.py --out qdgs/weights/shapes-vae --seed {args.seed} "
-        f"--bias {args.bias} --beta {args.beta} --steps {args.steps} --batch-size {args.batch_size}"
+        f"--bias {args.bias} --beta {args.beta} --steps {args.steps} --batch-size {args.batch_size} "
+        f"--late-steps {args.late_steps} --late-bias {args.late_bias}"
     )
     save_weights(
         args.out,

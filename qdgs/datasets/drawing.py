@@ -105,7 +105,8 @@ def clean_figures(
 def draw(figures: Figures, image_size: int = IMAGE_SIZE) -> Tensor:
     """Images `(n, 3, image_size, image_size)` of the figures on white, anti-aliased, on their device."""
     cover = coverage(figures, image_size)
-    return 1 - cover * (1 - figures.color[:, :, None, None])
+    ink: Tensor = cover * (1 - figures.color[:, :, None, None])
+    return 1 - ink
 
 
 def coverage(figures: Figures, image_size: int) -> Tensor:
@@ -159,7 +160,8 @@ def biased_shapes(
 def mix_colors(share_of_blue: np.ndarray) -> np.ndarray:
     """Colours `(n, 3)` on the straight line from red (0) to blue (1)."""
     share = np.asarray(share_of_blue)[:, None]
-    return (1 - share) * np.array(RED) + share * np.array(BLUE)
+    colors: np.ndarray = (1 - share) * np.array(RED) + share * np.array(BLUE)
+    return colors
 
 
 def deform(figures: Figures, rng: np.random.Generator) -> Figures:

@@ -47,7 +47,8 @@ class Decoder(nn.Module):
 
     def logits(self, latents: Tensor) -> Tensor:
         """Images before the sigmoid."""
-        return self.convolutions(self.linear(latents).unflatten(1, (32, 16, 16)))
+        logits: Tensor = self.convolutions(self.linear(latents).unflatten(1, (32, 16, 16)))
+        return logits
 
     def forward(self, latents: Tensor) -> Tensor:
         """Images."""
@@ -81,4 +82,5 @@ class ShapesVAE:
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Images `(n, 3, 128, 128)` of latents `(n, 6)`."""
-        return self.decoder(latents)
+        images: Tensor = self.decoder(latents)
+        return images

@@ -37,7 +37,8 @@ class ShapeNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits and colour."""
-        return self.head(self.features(2 * images - 1))
+        outputs: Tensor = self.head(self.features(2 * images - 1))
+        return outputs
 
 
 class ShapeCNN:

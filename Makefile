@@ -22,7 +22,7 @@ demo: $(BIN)/qdgs
 	$(BIN)/python experiments/shapes/demo.py --out runs/demo
 
 test: dev
-	$(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 lint: dev
 	$(BIN)/ruff check .

@@ -111,13 +111,15 @@ def main() -> None:
         "color_rms_error": round(float((outputs[:, 3] - place)[use].square().mean().sqrt()), 4),
     }
     print(figures)
-    command = f"python experiments/weights/shape_cnn.py --out qdgs/weights/shape-cnn --seed {args.seed} --steps {args.steps}"
+    command = "python experiments/weights/shape_cnn.py --out qdgs/weights/shape-cnn "
+    command += f"--seed {args.seed} --steps {args.steps}"
     save_weights(
         args.out,
         network.state_dict(),
         command=command,
         licence="MIT",
-        source="trained by this project on its own drawings only; it never saw the guide, the geometry judge or a generator's sample",
+        source="trained by this project on its own drawings only; "
+        "it never saw the guide, the geometry judge or a generator's sample",
         seed=args.seed,
         held_out=figures,
     )

@@ -54,8 +54,8 @@ SOURCE = (
     "shape-geometry, which therefore taught this guide its words"
 )
 UNKNOWN = (
-    "anything but triangles, squares and blots in red, blue, purple, green, yellow, orange, black and gray on "
-    "white: no other shape, colour, texture, count, place or object"
+    "anything but triangles, squares and blots in red, blue, purple, green, yellow, orange, black and gray "
+    "on white: no other shape, colour, texture, count, place or object"
 )
 
 
@@ -205,17 +205,17 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     config = load_config(args.config)
     kept = Pools(args.work)
+
+    def random(index: int) -> np.random.Generator:
+        return np.random.default_rng([args.seed, index])
+
     pools = [
         kept.get("drawn", lambda: drawn_pool(args.drawings, np.random.default_rng(args.seed))),
-        kept.get("prior", lambda: prior_pool(args.samples, np.random.default_rng([args.seed, 1]))),
+        kept.get("prior", lambda: prior_pool(args.samples, random(1))),
     ]
     held_out = {
-        "held_out_samples": kept.get(
-            "held_out", lambda: prior_pool(3000, np.random.default_rng([args.seed, 2]))
-        ),
-        "held_out_drawings": kept.get(
-            "held_drawn", lambda: drawn_pool(2000, np.random.default_rng([args.seed, 3]))
-        ),
+        "held_out_samples": kept.get("held_out", lambda: prior_pool(3000, random(2))),
+        "held_out_drawings": kept.get("held_drawn", lambda: drawn_pool(2000, random(3))),
     }
     lesson = Lesson.of(config)
     command = "python experiments/weights/qdgs_mini.py --out qdgs/weights/qdgs-mini "
@@ -226,9 +226,8 @@ def main() -> None:
         if (folder / "state.pt").exists():
             lesson.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
         else:
-            lesson.train(
-                *joined(pools), steps=steps, rate=2e-3 if index == 0 else 1e-3, seed=args.seed + index
-            )
+            rate = 2e-3 if index == 0 else 1e-3
+            lesson.train(*joined(pools), steps=steps, rate=rate, seed=args.seed + index)
             save_model(lesson.model, folder, command, {})
             torch.save(lesson.model.state_dict(), folder / "state.pt")
         guide = PromptGuide(ClipEncoder.load(f"local-dir:{folder}", device="cpu"), config.guide)

@@ -19,7 +19,7 @@ install: $(BIN)/qdgs
 dev: $(VENV)/.dev
 
 demo: $(BIN)/qdgs
-	$(BIN)/python experiments/shapes/demo.py --out runs/demo
+	$(BIN)/python experiments/shapes/demo.py --out runs/demo --picture docs/before_after.png
 
 test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
@@ -34,4 +34,4 @@ types: dev
 check: lint types test
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) *.egg-info

@@ -172,6 +172,14 @@ def test_a_search_goes_on_with_a_larger_budget(finished):
     assert 640 < run.summary["evaluations"] <= 700
 
 
+def test_a_search_that_time_ended_goes_on_when_the_limit_is_lifted(tiny_config, tmp_path):
+    run = Run.create(load_config(tiny_config, ["search.seconds=0.0001"]), tmp_path / "run")
+    run.complete(until="search")
+    assert run.summary["evaluations"] == 64
+    resumed = Run.open(run.path, ["search.seconds=null"]).complete(until="search")
+    assert 608 < resumed.summary["evaluations"] <= 640
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(finished):
     path = finished.path / "config.yaml"
     path.write_text(path.read_text().replace("latent_norm: 0.5", "latent_norm: 0.25"))

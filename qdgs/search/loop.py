@@ -19,13 +19,13 @@ def illuminate(
         search: What is driven.
         evaluations: Budget, everything that was scored before included; an iteration that would exceed it
             is not begun. By default the configuration's.
-        seconds: Budget in time spent searching, likewise; checked between iterations.
+        seconds: Budget in time spent searching, checked between iterations; None is no limit, whatever the
+            configuration says.
 
     References:
         Fontaine and Nikolaidis 2021, arXiv 2106.03894 (algorithm 1); 2023, arXiv 2205.10752 (algorithm 1).
     """
     evaluations = search.config.evaluations if evaluations is None else evaluations
-    seconds = search.config.seconds if seconds is None else seconds
     evaluate = search.evaluator
     while search.affords(evaluations, seconds):
         with search.clock():

@@ -80,7 +80,10 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
 
 
 def budget(run: Run, search: Search) -> tuple[int, float | None]:
-    """Evaluations and seconds that a search may take: as configured now, where they are given."""
+    """Evaluations and seconds that a search may take: as configured now, not as it was begun with.
+
+    Evaluations that are not given are those that the search settled; seconds that are not given are no limit.
+    """
     given = run.config.search.model_fields_set
     evaluations = run.config.search.evaluations if "evaluations" in given else search.config.evaluations
     return evaluations, run.config.search.seconds

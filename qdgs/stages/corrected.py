@@ -65,7 +65,7 @@ def _random_search(
     run: Run, scorer: Scorer, settled: Settled, budget: int, *, device: str, watch: Watch
 ) -> Search:
     generator, measures = scorer.generator, run.config.guide.measures
-    config = settled.config.model_copy(update={"algorithm": "random", "preset": "tuned"})
+    config = settled.config.model_copy(update={"algorithm": "random", "preset": "tuned", "seconds": None})
     evaluator = Evaluator(
         scorer,
         latent_dim=generator.latent_dim,

@@ -22,8 +22,12 @@ Row i of the output depends on row i of the input alone; gradients flow to the l
 asks for them.
 """
 
-BACKWARD_COST = 2.0
-"""What a backward pass costs, in forward passes: the usual estimate, one for inputs and one for weights."""
+BACKWARD_COST = 1.0
+"""What a backward pass costs, in forward passes.
+
+The usual estimate is one for the inputs and one for the weights; generator and guide are frozen, so the
+gradients of the weights are never computed.
+"""
 
 JACOBIAN_BLOCK = 16
 """Jacobian points are padded to a multiple of this, not to a whole micro-batch: there are few of them."""

@@ -100,7 +100,7 @@ def test_everything_that_was_scored_is_counted():
     evaluator(latents(20))
     evaluator.scaled(ObjectiveScale(0.0, 1.0)).jacobians(latents(3))
     assert evaluator.evaluations == 23
-    assert evaluator.equivalents == 20 + 3 * (1 + 3 * 2)  # one forward, three backward at twice its cost
+    assert evaluator.equivalents == 20 + 3 * (1 + 3)  # one forward, three backward
 
 
 def test_no_latents_cost_nothing_and_give_empty_arrays():

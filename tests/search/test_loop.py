@@ -117,7 +117,7 @@ def test_clipped_solutions_are_counted(problem):
 def test_forward_equivalents_count_jacobians(problem):
     _, progress = finished(problem.begin(problem.config("cma_maega", evaluations=400)))
     iterations = len(progress)
-    assert progress[-1].equivalents == 64 + iterations * (3 * 8 + 3 * (1 + 3 * 2))
+    assert progress[-1].equivalents == 64 + iterations * (3 * 8 + 3 * (1 + 3))
 
 
 def test_time_can_end_a_search(problem):
@@ -126,6 +126,12 @@ def test_time_can_end_a_search(problem):
     assert progress
     assert progress[-1].evaluations < 10**7
     assert progress[-1].seconds >= search.seconds - 1e-9
+
+
+def test_time_is_no_limit_unless_the_caller_says_so(problem):
+    search, _ = finished(problem.begin(problem.config(seconds=1e-6)))
+    assert 976 < search.evaluations <= 1000
+    assert list(illuminate(search, 10**7, seconds=1e-6)) == []
 
 
 def test_a_search_that_is_over_yields_nothing_more(problem):

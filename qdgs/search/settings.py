@@ -88,15 +88,14 @@ def settle(config: SearchConfig, latent_dim: int, differentiable: bool) -> Searc
         differentiable: Whether gradients flow through the generator.
 
     Raises:
-        InputError: The algorithm cannot work with this generator, batch size or ranker.
+        InputError: The algorithm cannot work with this generator, batch size or budget.
 
     References:
-        METHODS: Chang et al., AAAI 2024, arXiv 2312.14369, released code (preset "paper").
+        Chang et al., AAAI 2024, arXiv 2312.14369, and its released code (preset "paper").
     """
     algorithm = config.algorithm
     if algorithm == "auto":
-        direct = latent_dim <= LARGEST_DIRECT_DIM or not differentiable
-        algorithm = "cma_mae" if direct else "cma_maega"
+        algorithm = _algorithm(config.preset, latent_dim, differentiable)
     defaults = _paper(algorithm) if config.preset == "paper" else _tuned(algorithm, config)
     given = {
         name for name in config.model_fields_set if getattr(config, name) is not None and name != "algorithm"
@@ -119,6 +118,12 @@ def split_batch(config: SearchConfig) -> tuple[int, int]:
         return 0, config.emitters * config.batch_size
     own = config.batch_size - round(config.batch_size * (config.prior_share or 0.0))
     return own, config.emitters * (config.batch_size - own)
+
+
+def _algorithm(preset: str, latent_dim: int, differentiable: bool) -> str:
+    """The published one, or the better one for so many latents; without gradients one that needs none."""
+    wanted = preset == "paper" or latent_dim > LARGEST_DIRECT_DIM
+    return "cma_maega" if wanted and differentiable else "cma_mae"
 
 
 def _tuned(algorithm: str, config: SearchConfig) -> dict[str, Any]:
@@ -150,8 +155,8 @@ def _check(config: SearchConfig, differentiable: bool) -> None:
             f"search.batch_size: {config.algorithm} expected at least 2 solutions an emitter beside the "
             f"prior_share of {config.prior_share:g}, got {config.batch_size} in all"
         )
-    if config.ranker in ("nov", "density"):
+    if config.evaluations < iteration_cost(config):
         raise InputError(
-            f"search.ranker: {config.ranker!r} needs an archive of its own kind, which a grid or cvt is not; "
-            "take imp, 2imp, rd, 2rd, obj or 2obj"
+            f"search.evaluations: expected at least one iteration of {iteration_cost(config)}, got "
+            f"{config.evaluations}"
         )

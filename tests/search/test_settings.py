@@ -13,6 +13,11 @@ def test_the_algorithm_is_chosen_by_dimension_and_gradients(latent_dim, differen
     assert settle(SearchConfig(), latent_dim, differentiable).algorithm == expected
 
 
+@pytest.mark.parametrize(("differentiable", "expected"), [(True, "cma_maega"), (False, "cma_mae")])
+def test_the_paper_preset_takes_the_published_algorithm_whatever_the_dimension(differentiable, expected):
+    assert settle(SearchConfig(preset="paper"), 6, differentiable).algorithm == expected
+
+
 @pytest.mark.parametrize("preset", ["tuned", "paper"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_settling_twice_changes_nothing(algorithm, preset):
@@ -83,7 +88,9 @@ def test_a_batch_too_small_for_an_evolution_strategy_is_refused():
         settle(SearchConfig(algorithm="cma_mae", batch_size=2, prior_share=0.5), 6, True)
 
 
-@pytest.mark.parametrize("ranker", ["nov", "density"])
-def test_rankers_that_need_another_archive_are_refused(ranker):
-    with pytest.raises(InputError, match=r"search.ranker: .* take imp"):
-        settle(SearchConfig(ranker=ranker), 6, True)
+@pytest.mark.parametrize(("algorithm", "iteration"), [("cma_mae", 4), ("cma_maega", 4), ("random", 4)])
+def test_a_budget_is_measured_by_the_published_batch_where_that_is_taken(algorithm, iteration):
+    config = SearchConfig(preset="paper", algorithm=algorithm, evaluations=iteration)
+    assert settle(config, 6, True).evaluations == iteration
+    with pytest.raises(InputError, match=rf"search.evaluations: .* one iteration of {iteration}, got 3"):
+        settle(SearchConfig(preset="paper", algorithm=algorithm, evaluations=3), 6, True)

@@ -127,7 +127,7 @@ class SearchConfig(Model):
     step_size: Annotated[Real, Field(gt=0.0)] | None = None
     iso_sigma: Annotated[Real, Field(gt=0.0)] | None = None
     line_sigma: Annotated[Real, Field(ge=0.0)] | None = None
-    ranker: Literal["imp", "2imp", "rd", "2rd", "obj", "2obj", "nov", "density"] | None = None
+    ranker: Literal["imp", "2imp", "rd", "2rd", "obj", "2obj"] | None = None
     selection_rule: Literal["mu", "filter"] | None = None
     restart_rule: Annotated[Integer, Field(ge=1)] | Literal["basic", "no_improvement"] | None = None
     learning_rate: Annotated[Real, Field(ge=0.0, le=1.0)] | None = None
@@ -142,6 +142,8 @@ class SearchConfig(Model):
 
     @model_validator(mode="after")
     def _budget(self) -> Self:
+        if self.preset == "paper":
+            return self  # its emitters and batch depend on the algorithm: `settle` looks at the budget
         batch = self.emitters * self.batch_size
         if self.evaluations < batch:
             raise Mistake(
@@ -256,10 +258,16 @@ class AuditConfig(Model):
 
 
 class WorkersConfig(Model):
-    """Where evaluations run."""
+    """Where evaluations run: in this process, so far."""
 
     kind: Literal["local"] = "local"
     count: Annotated[Integer, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _one_here(self) -> Self:
+        if self.count > 1:
+            raise Mistake("count", f"expected 1 where kind is local, got {self.count}")
+        return self
 
 
 class RunConfig(Model):

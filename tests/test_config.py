@@ -99,6 +99,8 @@ MISTAKES = [
     ("judges.gate", 3, "judges.gate: expected a mapping, got 3"),
     ("seed", -1, "seed: expected an integer of at least 0, got -1"),
     ("kind", "rn", "kind: expected 'run', got 'rn'"),
+    ("workers.count", 2, "workers.count: expected 1 where kind is local, got 2"),
+    ("search.ranker", "nov", "search.ranker: unknown 'nov'; known: 2imp, "),
     ("workers.kind", "ray", "workers.kind: expected 'local', got 'ray'"),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qdgs.config import SearchConfig
+from qdgs.config import Algorithm, SearchConfig
 from qdgs.errors import InputError
 
 GRADIENT_ALGORITHMS = ("cma_mega", "cma_maega")
@@ -120,7 +120,7 @@ def split_batch(config: SearchConfig) -> tuple[int, int]:
     return own, config.emitters * (config.batch_size - own)
 
 
-def _algorithm(preset: str, latent_dim: int, differentiable: bool) -> str:
+def _algorithm(preset: str, latent_dim: int, differentiable: bool) -> Algorithm:
     """The published one, or the better one for so many latents; without gradients one that needs none."""
     wanted = preset == "paper" or latent_dim > LARGEST_DIRECT_DIM
     return "cma_maega" if wanted and differentiable else "cma_mae"

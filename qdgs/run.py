@@ -195,7 +195,8 @@ class Run:
         through = [name for name in STAGES if self.finished(name)]
         kept = {key for name in through for key in WRITES[name] if key != "images" or "audit" in through}
         told = {key: value for key, value in self.summary.items() if key in kept and value is not None}
-        return warnings_of(told, shared_judge=bool(judges_shared(self.config.judges)))
+        left_out = _left_out(self.path) if "audit" in through else []
+        return warnings_of(told, shared_judge=bool(judges_shared(self.config.judges)), left_out=left_out)
 
     def require(self, stage: str) -> None:
         """Refuse to go on where a stage is not through.
@@ -222,9 +223,7 @@ class Run:
         Raises:
             InputError: The stage is unknown, or one before it is not through.
         """
-        if stage not in STAGES:
-            raise InputError(f"stage: unknown {stage!r}{nearest(stage, STAGES)}")
-        position = STAGES.index(stage)
+        position = _position(stage)
         if position:
             self.require(STAGES[position - 1])
         self._forget(STAGES[position:])
@@ -234,8 +233,12 @@ class Run:
             self._mark(stage, numbers, time.monotonic() - begun)
 
     def complete(self, *, device: str = "cpu", watch: Watch = unwatched, until: str = STAGES[-1]) -> Run:
-        """Do every stage that is not through yet, up to and including `until`."""
-        for stage in STAGES[: STAGES.index(until) + 1]:
+        """Do every stage that is not through yet, up to and including `until`.
+
+        Raises:
+            InputError: `until` is not a stage.
+        """
+        for stage in STAGES[: _position(until) + 1]:
             if not self.finished(stage):
                 self.do(stage, device=device, watch=watch)
         return self
@@ -261,6 +264,12 @@ class Run:
         write_json(self.path / "stages.json", self._marks)
 
 
+def _position(stage: str) -> int:
+    if stage not in STAGES:
+        raise InputError(f"stage: unknown {stage!r}{nearest(stage, STAGES)}")
+    return STAGES.index(stage)
+
+
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
     """Keys, with dots, at which two configurations differ."""
     left, right = (dict(_leaves(plain(config))) for config in (one, other))
@@ -282,6 +291,13 @@ def _refuse_another(path: Path, there: RunConfig, wanted: RunConfig) -> None:
             f"{path}: expected a new folder or the run of this configuration, got a run that differs in "
             f"{keys[0]}{more}; choose another --out, or go on with qdgs resume {path}"
         )
+
+
+def _left_out(path: Path) -> list[str]:
+    """Groups whose diversity the audit could not compare."""
+    with suppress(InputError):
+        return list(read_json(path / "audit.json").get("diversity", {}).get("left_out", {}))
+    return []
 
 
 def _read_marks(path: Path) -> dict[str, Any]:

@@ -152,6 +152,14 @@ def test_an_unknown_stage_is_answered_with_the_nearest(finished):
     )
 
 
+def test_completing_until_an_unknown_stage_does_nothing(tiny_config, tmp_path):
+    run = Run.create(tiny_config, tmp_path / "run")
+    assert sentence(InputError, lambda: run.complete(until="redner")).startswith(
+        "stage: unknown 'redner'; did you mean 'render'?"
+    )
+    assert not run.searched
+
+
 def test_what_the_search_does_not_read_may_change_in_a_searched_run(finished):
     run = Run.open(finished.path, ["dataset.images=20"])
     assert [run.finished(stage) for stage in STAGES] == [True] + [False] * 5

@@ -1,7 +1,7 @@
 """The numbers of summary.json in words: what each means, what it does not, and when to worry."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -239,6 +239,9 @@ _WARNINGS: tuple[tuple[str, Literal["above", "below"], float, str], ...] = (
     ),
 )
 
+_UNGRADED = "No auditor has graded this dataset: nothing here proves that it is balanced."
+_UNCONFIRMED = "The auditor grades the groups and not the labels: nothing here proves that these are right."
+
 
 def entries(summary: Mapping[str, Any]) -> dict[str, list[Entry]]:
     """The numbers that a summary holds, by section; a section without numbers is left out."""
@@ -249,12 +252,15 @@ def entries(summary: Mapping[str, Any]) -> dict[str, list[Entry]]:
     return {section: rows for section, rows in found.items() if rows}
 
 
-def warnings_of(summary: Mapping[str, Any], *, shared_judge: bool = False) -> list[str]:
+def warnings_of(
+    summary: Mapping[str, Any], *, shared_judge: bool = False, left_out: Collection[str] = ()
+) -> list[str]:
     """What a reader must know before using the dataset, one sentence each.
 
     Args:
         summary: summary.json.
         shared_judge: Whether the auditor holds another role in the run.
+        left_out: Groups whose diversity could not be compared.
     """
     sentences = [
         sentence.format(_text(summary, key))
@@ -266,8 +272,11 @@ def warnings_of(summary: Mapping[str, Any], *, shared_judge: bool = False) -> li
         sentences.append(
             "The auditor holds another role in this run: its numbers are not an independent proof."
         )
-    if "images" in summary and "label_agreement" not in summary:
-        sentences.append("No auditor has graded this dataset: nothing here proves that it is balanced.")
+    if left_out:
+        sentences.append(f"Nothing is known of the diversity of {', '.join(left_out)}: too few to compare.")
+    if "images" in summary and _value(summary, "label_agreement") is None:
+        graded = _value(summary, "max_share_error") is not None
+        sentences.append(_UNCONFIRMED if graded else _UNGRADED)
     return sentences
 
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from qdgs.config import RunConfig, load_config
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.generators.base import Generator
+from qdgs.parts import judges_shared
 from qdgs.report.numbers import entries, warnings_of
 from qdgs.report.pictures import RunFiles, pictures
 from qdgs.report.style import percent, save
@@ -57,14 +58,15 @@ def _html(run: Path, config: RunConfig, files: RunFiles, shown: list[dict[str, A
         loader=PackageLoader("qdgs.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = percent
-    summary = _read_json(run / "summary.json")
+    summary, audit = _read_json(run / "summary.json"), _read_json(run / "audit.json")
+    left_out = audit.get("diversity", {}).get("left_out", {})
     shares = [] if files.shares is None else files.shares.to_dict("records")
     return environment.get_template("page.html").render(
         name=run.resolve().name,
         config=config,
         sections=entries(summary),
-        warnings=warnings_of(summary, shared_judge=config.judges.shared),
-        notes=_read_json(run / "audit.json").get("notes", []),
+        warnings=warnings_of(summary, shared_judge=bool(judges_shared(config.judges)), left_out=left_out),
+        notes=audit.get("notes", []),
         shares=shares,
         shown=shown,
         judges=_judges(config),
@@ -74,8 +76,9 @@ def _html(run: Path, config: RunConfig, files: RunFiles, shown: list[dict[str, A
 def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
     """Role, name and duty of each judge."""
     named = ((role, getattr(config.judges, role), duty) for role, duty in ROLES.items())
+    shared = judges_shared(config.judges)
     return [
-        (role, judge.name, duty.removesuffix(" and held no other role") if config.judges.shared else duty)
+        (role, judge.name, duty.removesuffix(" and held no other role") if shared else duty)
         for role, judge, duty in named
         if judge is not None
     ]

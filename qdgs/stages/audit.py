@@ -64,11 +64,14 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     scores = corrected_scores(run, scorer, auditor, bank, device=device, watch=watch)
     numbers = {**result.summary(), **scores}
     shared = judges_shared(run.config.judges)
+    warnings = warnings_of(
+        {**run.summary, **numbers}, shared_judge=bool(shared), left_out=result.diversity.left_out
+    )
     whole = {
         **result.to_dict(),
         "auditor": named.name,
         "shared": bool(shared),
-        "warnings": warnings_of({**run.summary, **numbers}, shared_judge=bool(shared)),
+        "warnings": warnings,
     }
     write_json(run.path / AUDIT, whole)
     write_text(run.path / AUDIT_TABLE, result.to_frame().to_csv(index=False))

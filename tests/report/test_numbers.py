@@ -61,3 +61,14 @@ def test_each_worrying_number_is_one_warning(key: str, value: float, said: str) 
 def test_a_shared_judge_and_a_missing_one_are_said() -> None:
     assert "another role" in warnings_of(GOOD, shared_judge=True)[0]
     assert "No auditor" in warnings_of({"images": 10})[0]
+    assert "No auditor" in warnings_of({"images": 10, "label_agreement": None, "max_share_error": None})[0]
+
+
+def test_labels_that_nobody_confirms_are_said() -> None:
+    (sentence,) = warnings_of(GOOD | {"label_agreement": None})
+    assert "grades the groups and not the labels" in sentence
+
+
+def test_groups_whose_diversity_is_unknown_are_named() -> None:
+    (sentence,) = warnings_of(GOOD, left_out={"red/square": "too few"})
+    assert "diversity of red/square" in sentence

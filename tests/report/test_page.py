@@ -162,3 +162,10 @@ def test_what_the_audit_notes_stands_on_the_page(run: Path) -> None:
     note = "None of 2000 random samples is read as red/square: at most 0.0015 of all are (95 %)."
     (run / "audit.json").write_text(json.dumps({"notes": [note]}))
     assert note in Tags(report(run)).text
+
+
+def test_permission_to_share_a_judge_is_no_warning_while_none_is_shared(run: Path) -> None:
+    (run / "config.yaml").write_text(dump_config(load_config(CONFIG, ["judges.shared=true"])))
+    text = Tags(report(run)).text
+    assert "held no other role" in text
+    assert "holds another role" not in text

@@ -88,7 +88,7 @@ def render(
     with writer:
         for start in starts:
             rows = manifest.iloc[start : start + micro_batch]
-            recipes = _recipes(rows, metadata, micro_batch)
+            recipes = _recipes(rows, metadata, micro_batch, torch.device(device).type)
             if metadata is not None and _all_there(root, rows, recipes):
                 reused += len(rows)
             else:
@@ -168,9 +168,12 @@ def _write_png(path: Path, pixels: NDArray[np.uint8], recipe: str) -> None:
         ) from None
 
 
-def _recipes(rows: pd.DataFrame, metadata: Mapping[str, Any] | None, micro_batch: int) -> list[str]:
-    """Hash of everything that an image's pixels come from, one a row."""
-    shared = {key: (metadata or {}).get(key) for key in ("generator", "image_size", "device", "version")}
+def _recipes(
+    rows: pd.DataFrame, metadata: Mapping[str, Any] | None, micro_batch: int, device: str
+) -> list[str]:
+    """Hash of everything that an image's pixels come from, one a row; `device` is where they are made."""
+    shared = {key: (metadata or {}).get(key) for key in ("generator", "image_size", "version")}
+    shared["device"] = device
     common = json.dumps([shared, micro_batch], sort_keys=True).encode()
     latents = rows[latent_columns(rows)].to_numpy("<f4")
     return [hashlib.sha256(common + row.tobytes()).hexdigest() for row in latents]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdgs.datasets.flatten import Flattened
 from qdgs.datasets.manifest import latents_of, read_manifest
-from qdgs.datasets.render import Rendered, render, shard_starts, to_pixels
+from qdgs.datasets.render import Rendered, _recipes, render, shard_starts, to_pixels
 from qdgs.errors import GeneratorError, InputError
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -116,15 +116,20 @@ def test_a_damaged_or_foreign_image_is_rendered_again(
     assert contents(stored) == before
 
 
-@pytest.mark.parametrize(
-    "change", [{"generator": {"name": "tiny", "sha256": "1" * 64}}, {"version": "9"}, {"device": "cuda"}]
-)
+@pytest.mark.parametrize("change", [{"generator": {"name": "tiny", "sha256": "1" * 64}}, {"version": "9"}])
 def test_another_recipe_renders_everything_again(
     stored: Path, generator: Any, change: dict[str, Any]
 ) -> None:
     rows, told = read_manifest(stored / "manifest.parquet")
     render(rows, generator, stored, micro_batch=16, metadata=told)
     assert render(rows, generator, stored, micro_batch=16, metadata=told | change).reused == 0
+
+
+def test_the_recipe_names_the_device_that_renders_and_not_the_manifests(stored: Path, generator: Any) -> None:
+    rows, told = read_manifest(stored / "manifest.parquet")
+    render(rows, generator, stored, micro_batch=16, metadata=told)
+    assert render(rows, generator, stored, micro_batch=16, metadata=told | {"device": "cuda"}).written == 0
+    assert set(_recipes(rows, told, 16, "cuda")).isdisjoint(_recipes(rows, told, 16, "cpu"))
 
 
 def test_images_of_an_earlier_manifest_go_and_other_files_stay(

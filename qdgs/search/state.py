@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -226,9 +226,7 @@ class Search:
 
     def ask_dqd(self) -> Floats:
         """Points `(emitters, latent_dim)` whose Jacobians the emitters need."""
-        with _one_blas_thread():
-            self._asked = np.asarray(self.scheduler.ask_dqd(), np.float32)
-        return self._asked
+        return self._ask(self.scheduler.ask_dqd)
 
     def tell_dqd(self, evaluation: Evaluation) -> None:
         """Scores and Jacobians of the points of `ask_dqd`, in their order."""
@@ -239,9 +237,7 @@ class Search:
 
     def ask(self) -> Floats:
         """Solutions `(emitters · batch_size, latent_dim)` to score."""
-        with _one_blas_thread():
-            self._asked = np.asarray(self.scheduler.ask(), np.float32)
-        return self._asked
+        return self._ask(self.scheduler.ask)
 
     def tell(self, evaluation: Evaluation) -> None:
         """Scores of the solutions of `ask`, in their order."""
@@ -319,6 +315,12 @@ class Search:
         known = self.evaluator.rescale(samples.raw).rows(slice(n))
         further = self._prior.sample(n - len(known.objective))
         return np.concatenate([samples.latents[:n], further]), known.followed_by(self.evaluator(further))
+
+    def _ask(self, ask: Callable[[], Any]) -> Floats:
+        self._asked = np.empty((0, self._latent_dim), np.float32)  # an ask that fails halfway counts as asked
+        with _one_blas_thread():
+            self._asked = np.asarray(ask(), np.float32)
+        return self._asked
 
     def _tell(self, tell: Any, sizes: Sequence[int], evaluation: Evaluation, **fields: Any) -> None:
         assert self._asked is not None, "tell() comes after ask()"

@@ -71,9 +71,9 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     try:
         _drive(run, search, metrics, watch)
     finally:
-        metrics.write()
         if search.between_iterations:
             checkpoint.save(search, run.path / CHECKPOINT, config=_read_by_search(run.config))
+        metrics.write()
     write_frame(run.path / ARCHIVE, search.archive_frame())
     write_frame(run.path / RESERVOIR, search.reservoir_frame())
     return _numbers(search.progress())

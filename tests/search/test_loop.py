@@ -161,6 +161,18 @@ def test_a_generator_that_breaks_stops_the_search_with_one_sentence(problem):
     assert not search.between_iterations
 
 
+def test_an_ask_that_fails_halfway_leaves_nothing_to_save(problem, monkeypatch):
+    search = problem.begin(problem.config("cma_mae"))
+
+    def fail():
+        raise RuntimeError
+
+    monkeypatch.setattr(search.scheduler, "ask", fail)
+    with pytest.raises(RuntimeError):
+        search.ask()
+    assert not search.between_iterations
+
+
 def test_random_search_keeps_every_cell_s_best_sample_of_the_prior(problem):
     offered = []
 

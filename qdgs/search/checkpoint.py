@@ -2,7 +2,8 @@
 
 A file is `MAGIC`, the length of a JSON header, the header (who wrote it, and the configuration), a pickle of
 the search, and the SHA-256 of everything before. Nothing is unpickled before the hash agrees: it guards
-against truncation and decay, not against an attacker. Only load checkpoints that you trust.
+against truncation and decay. The pickle may name nothing but the parts of a search, so that a file from
+elsewhere cannot run code of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import ribs
 import torch
 from numpy.typing import NDArray
 from ribs.archives import ArrayStore
+from torch import Tensor
 
 from qdgs.errors import CorruptFileError, InputError, QdgsError
 from qdgs.search.evaluation import RememberingScore, Score
@@ -33,6 +35,27 @@ _HASH_BYTES = 32
 
 MAY_DIFFER = frozenset({"search.evaluations", "search.seconds", "search.checkpoint_seconds"})
 """Keys that may change when a search is resumed: how far it goes and how often it is saved."""
+
+_CLASSES = ("ribs.", "qdgs.search.", "qdgs.config")
+_NAMES = frozenset(
+    {
+        "numpy.dtype",
+        "numpy.float64",
+        "numpy.ndarray",
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy._core.numeric._frombuffer",
+        "numpy.random._pcg64.PCG64",
+        "numpy.random._pickle.__bit_generator_ctor",
+        "numpy.random._pickle.__generator_ctor",
+        "numpy.random.bit_generator.SeedSequence",
+        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+        "scipy.spatial._kdtree.KDTree",
+        "qdgs.search.checkpoint._restore_store",
+        "qdgs.search.checkpoint._restore_tensor",
+    }
+)
+"""What a pickle may name: classes defined in modules that begin with `_CLASSES`, and these."""
 
 
 def save(search: Search, path: Path, config: Mapping[str, Any] | None = None) -> None:
@@ -80,7 +103,8 @@ def load(
         config: What the run is configured with now; None skips the comparison.
 
     Raises:
-        CorruptFileError: The file is missing, truncated or damaged, or is no checkpoint.
+        CorruptFileError: The file is missing, truncated or damaged, is no checkpoint, or names what is no
+            part of a search.
         InputError: The configuration differs from the checkpoint's, or another pyribs wrote it.
     """
     header, payload = _read(path)
@@ -92,7 +116,11 @@ def load(
     if config is not None:
         _compare(path, header["config"], json.loads(json.dumps(config)))
     try:
-        state = pickle.loads(payload)
+        state = _Unpickler(io.BytesIO(payload)).load()
+    except _ForeignName as name:
+        raise CorruptFileError(
+            f"{path}: expected a checkpoint that qdgs wrote, got one that asks for {name}; do not trust it"
+        ) from None
     except Exception as error:
         raise CorruptFileError(
             f"{path}: the checkpoint is whole, and yet this version of qdgs cannot read it "
@@ -106,12 +134,32 @@ def load(
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles of an archive's store only the cells that hold something."""
+    """Pickles of an archive's store only the cells that hold something, and tensors as arrays."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, ArrayStore):
             return _restore_store, (obj.field_desc, obj.capacity, np.array(obj.occupied_list), obj.data())
+        if isinstance(obj, Tensor):
+            return _restore_tensor, (obj.numpy(force=True),)
         return NotImplemented
+
+
+class _ForeignName(pickle.UnpicklingError):
+    """A pickle names what is no part of a search."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Refuses everything but the parts of a search."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if full in _NAMES:
+            return super().find_class(module, name)
+        if "." not in name and module.startswith(_CLASSES):
+            found = super().find_class(module, name)
+            if isinstance(found, type) and found.__module__ == module:
+                return found
+        raise _ForeignName(full)
 
 
 def _restore_store(
@@ -122,6 +170,10 @@ def _restore_store(
     store.add(occupied, {name: values for name, values in data.items() if name != "index"})
     store._props["occupied_list"][: len(occupied)] = occupied  # add() has sorted them
     return store
+
+
+def _restore_tensor(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(values)
 
 
 def _replace(path: Path, content: bytes) -> None:

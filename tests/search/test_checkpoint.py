@@ -1,11 +1,15 @@
 import dataclasses
+import hashlib
+import io
 import itertools
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from qdgs.config import ALGORITHMS
 from qdgs.errors import CorruptFileError, InputError, QdgsError
@@ -83,10 +87,11 @@ class Drifting:
         self.seen += rows
 
     def state_dict(self):
-        return {"seen": self.seen}
+        return {"seen": self.seen, "tensor": torch.full((2, 3), self.seen)}
 
     def load_state_dict(self, state):
         self.seen = state["seen"]
+        assert state["tensor"].tolist() == [[self.seen] * 3] * 2
 
 
 def test_what_a_score_remembers_is_part_of_the_checkpoint(problem, tmp_path):
@@ -146,6 +151,41 @@ def test_a_damaged_checkpoint_is_refused_wherever_the_damage_is(problem, saved, 
 def test_a_missing_checkpoint_is_named(problem, tmp_path):
     with pytest.raises(CorruptFileError, match=r"nothing.qdgs: cannot be read: No such file"):
         load(problem, tmp_path / "nothing.qdgs")
+
+
+class Calls:
+    """Unpickled, it calls a function."""
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (os.system, "posix.system"),
+        (eval, "builtins.eval"),
+        (np.memmap, "numpy.memmap"),
+        (checkpoint._replace, "qdgs.search.checkpoint._replace"),
+    ],
+)
+def test_a_checkpoint_that_asks_for_anything_but_a_search_is_refused(problem, saved, function, name):
+    content = saved.read_bytes()
+    start = len(checkpoint.MAGIC) + 8
+    end = start + int.from_bytes(content[start - 8 : start], "big")
+    harmful = content[:end] + pickle.dumps(Calls(function, "touch nothing"), protocol=5)
+    saved.write_bytes(harmful + hashlib.sha256(harmful).digest())
+    with pytest.raises(CorruptFileError, match=rf"got one that asks for {name}; do not trust it$"):
+        load(problem, saved)
+
+
+@pytest.mark.parametrize("name", ["os.system", "Path", "np.memmap"])
+def test_a_name_that_a_module_of_ours_only_imports_is_refused(name):
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint._Unpickler(io.BytesIO()).find_class("qdgs.search.checkpoint", name)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import yaml
 
 from qdgs.datasets.manifest import write_failure
 from qdgs.datasets.metadata import column_types, label_names, metadata_table
-from qdgs.errors import InputError
+from qdgs.errors import QdgsError
 from qdgs.files import write_text
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -45,12 +45,12 @@ def write_card(
         title: Name of the dataset.
 
     Raises:
-        InputError: The file cannot be written.
+        QdgsError: The file cannot be written.
     """
     try:
         write_text(path, card_text(manifest, metadata, audit=audit, title=title))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {write_failure(error)}") from None
+        raise QdgsError(f"{path}: cannot be written: {write_failure(error)}") from None
 
 
 def card_text(

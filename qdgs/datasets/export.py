@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from qdgs.datasets.manifest import read_manifest, write_failure
 from qdgs.datasets.metadata import METADATA, label_names
-from qdgs.errors import CorruptFileError, InputError
+from qdgs.errors import CorruptFileError, InputError, QdgsError
 from qdgs.registry import nearest
 
 SHARD_IMAGES = 10_000
@@ -39,7 +39,8 @@ def export(dataset: Path, out: Path, *, format: str, shard_images: int = SHARD_I
         The files written, relative to `out`, sorted.
 
     Raises:
-        InputError: The format is unknown, the dataset is not rendered, or `out` cannot be written.
+        InputError: The format is unknown, or the dataset is not rendered.
+        QdgsError: `out` cannot be written.
     """
     if format not in FORMATS:
         raise InputError(f"format: unknown {format!r}{nearest(format, FORMATS)}")
@@ -58,7 +59,7 @@ def export(dataset: Path, out: Path, *, format: str, shard_images: int = SHARD_I
         temporary.replace(out)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise InputError(f"{out}: cannot be written: {write_failure(error)}; free some space") from None
+        raise QdgsError(f"{out}: cannot be written: {write_failure(error)}; free some space") from None
     return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from qdgs.errors import CorruptFileError, InputError
+from qdgs.errors import CorruptFileError, InputError, QdgsError
 
 KEY = b"qdgs"
 
@@ -99,7 +99,7 @@ def write_manifest(path: Path, rows: pd.DataFrame, metadata: Mapping[str, Any]) 
     """Write a manifest; an earlier one is replaced only once this one is whole.
 
     Raises:
-        InputError: The file cannot be written.
+        QdgsError: The file cannot be written.
     """
     table = pa.Table.from_pandas(rows, preserve_index=False)
     schema = {**(table.schema.metadata or {}), KEY: json.dumps(metadata).encode()}
@@ -138,7 +138,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise InputError(
+        raise QdgsError(
             f"{path}: cannot be written: {write_failure(error)}; what was there before is kept"
         ) from None
 

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from qdgs.datasets.manifest import latent_columns, latents_of, write_failure
 from qdgs.datasets.metadata import label_names, write_metadata
-from qdgs.errors import InputError
+from qdgs.errors import InputError, QdgsError
 from qdgs.generators.base import Generator, generate
 
 SOFTWARE = "qdgs"
@@ -76,8 +76,8 @@ def render(
         device: Where the generator wants its latents.
 
     Raises:
-        InputError: The manifest does not fit the generator, the shard does not exist, or a file cannot be
-            written.
+        InputError: The manifest does not fit the generator, or the shard does not exist.
+        QdgsError: A file cannot be written.
         GeneratorError: The generator broke its contract.
     """
     _check_fit(manifest, generator)
@@ -162,7 +162,7 @@ def _write_png(path: Path, pixels: NDArray[np.uint8], recipe: str) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise InputError(
+        raise QdgsError(
             f"{path}: cannot be written: {write_failure(error)}; the images written so far are kept, "
             "and rendering again goes on from them"
         ) from None

@@ -7,7 +7,7 @@ import yaml
 from qdgs.datasets.card import card_text, write_card
 from qdgs.datasets.flatten import Flattened
 from qdgs.datasets.metadata import metadata_table
-from qdgs.errors import InputError
+from qdgs.errors import QdgsError
 
 AUDIT = {
     "summary": {"label_agreement": 0.981, "group_diversity_ratio": None},
@@ -111,7 +111,7 @@ def test_a_card_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, flattened: Flattened, metadata: dict[str, Any]
 ) -> None:
     (tmp_path / "README.md").mkdir()
-    with pytest.raises(InputError, match=r"README\.md: cannot be written"):
+    with pytest.raises(QdgsError, match=r"README\.md: cannot be written"):
         write_card(tmp_path / "README.md", flattened.manifest, metadata)
 
 

@@ -14,7 +14,7 @@ from qdgs.datasets.card import write_card
 from qdgs.datasets.export import FORMATS, export
 from qdgs.datasets.manifest import read_manifest
 from qdgs.datasets.render import render
-from qdgs.errors import CorruptFileError, InputError
+from qdgs.errors import CorruptFileError, InputError, QdgsError
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -114,5 +114,5 @@ def test_what_is_not_rendered_or_not_whole_is_refused(stored: Path, rendered: Pa
 
 def test_a_place_that_cannot_be_written_is_one_sentence(rendered: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(QdgsError, match="cannot be written"):
         export(rendered, tmp_path / "file" / "out", format="csv")

@@ -11,7 +11,7 @@ import torch
 
 from qdgs.datasets.flatten import Flattened
 from qdgs.datasets.manifest import latents_of, read_manifest, write_manifest
-from qdgs.errors import CorruptFileError, InputError
+from qdgs.errors import CorruptFileError, InputError, QdgsError
 
 
 def test_a_manifest_comes_back_as_it_was_written(
@@ -106,7 +106,7 @@ def test_a_failed_write_keeps_the_earlier_manifest(
     before = path.read_bytes()
     with (
         full_disk(),
-        pytest.raises(InputError, match=r"cannot be written: .*; what was there before is kept$"),
+        pytest.raises(QdgsError, match=r"cannot be written: .*; what was there before is kept$"),
     ):
         write_manifest(path, flattened.manifest.iloc[:3], metadata)
     assert path.read_bytes() == before

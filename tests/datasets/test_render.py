@@ -14,7 +14,7 @@ from torch import Tensor
 from qdgs.datasets.flatten import Flattened
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.datasets.render import Rendered, _recipes, render, shard_starts, to_pixels
-from qdgs.errors import GeneratorError, InputError
+from qdgs.errors import GeneratorError, InputError, QdgsError
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "square").write_text("a file where a folder should be")
     with pytest.raises(
-        InputError, match=r"cannot be written: .*; the images written so far are kept"
+        QdgsError, match=r"cannot be written: .*; the images written so far are kept"
     ) as caught:
         render(flattened.manifest, generator, tmp_path, micro_batch=16)
     assert "\n" not in str(caught.value)
@@ -191,7 +191,7 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(
     before = contents(stored)
     with (
         full_disk(),
-        pytest.raises(InputError, match=r"\.png: cannot be written: File too large; the images"),
+        pytest.raises(QdgsError, match=r"\.png: cannot be written: File too large; the images"),
     ):
         render(rows, generator, stored, micro_batch=16)
     assert contents(stored) == before

@@ -33,6 +33,12 @@ from qdgs.stages.search import RESERVOIR, Settled
 MANIFEST = "dataset/manifest.parquet"
 FLATTEN = "dataset/flatten.json"
 
+YARDSTICK = 2
+"""Index of the random samples that near-duplicates are dropped by.
+
+They are not those that the audit counts near-duplicates by: against its own yardstick a set has none.
+"""
+
 
 class Candidates:
     """Renders candidates once, for the gate and for the near-duplicates alike.
@@ -121,9 +127,9 @@ def open_bank(run: Run, scorer: Scorer, *, device: str) -> Bank:
     )
 
 
-def random_latents(run: Run, generator: Generator, n: int) -> torch.Tensor:
-    """The random samples that a run is compared with; the first of many are the few."""
-    return generator.sample_latents(n, stream(run.config.seed, Stream.RANDOM_SAMPLES))
+def random_latents(run: Run, generator: Generator, n: int, index: int = 0) -> torch.Tensor:
+    """Random samples, the first of many being the few; index 0 are those that a run is compared with."""
+    return generator.sample_latents(n, stream(run.config.seed, Stream.RANDOM_SAMPLES, index))
 
 
 def _flatten(
@@ -174,7 +180,7 @@ def _min_distance(run: Run, generator: Generator, embedding: PixelEmbedding, *, 
     quantile, images = run.config.dataset.duplicate_quantile, run.config.dataset.images
     if quantile == 0 or images < 2:
         return 0.0
-    latents = random_latents(run, generator, images).to(device)
+    latents = random_latents(run, generator, images, YARDSTICK).to(device)
     batches = (as_stored(batch) for batch in generate(generator, latents, Settled.of(run).config.micro_batch))
     return duplicate_distance(embedding.transform(batches), quantile)
 

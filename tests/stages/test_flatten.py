@@ -10,7 +10,7 @@ from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.datasets.shortage import ShortageError
 from qdgs.parts import load_generator, load_judge
 from qdgs.run import Run
-from qdgs.stages.flatten import open_bank, random_latents
+from qdgs.stages.flatten import YARDSTICK, open_bank, random_latents
 from qdgs.stages.scoring import load_scorer
 
 
@@ -54,10 +54,17 @@ def test_no_two_images_are_near_duplicates(finished):
     rows = read_manifest(run.path / "dataset/manifest.parquet").rows
     with torch.no_grad():
         images = scorer.generator(latents_of(rows))
-        random = scorer.generator(random_latents(run, scorer.generator, 16))
+        random = scorer.generator(random_latents(run, scorer.generator, 16, YARDSTICK))
     threshold = np.quantile(nearest_distances(embedding.transform(random)), 0.3)
     # the dataset's images were compared as they are stored, in 8 bits
     assert nearest_distances(embedding.transform(images)).min() > 0.98 * threshold
+
+
+def test_near_duplicates_are_dropped_by_other_samples_than_the_audit_counts_them_by(finished):
+    generator = load_generator("patches")
+    assert not torch.equal(
+        random_latents(finished, generator, 8), random_latents(finished, generator, 8, YARDSTICK)
+    )
 
 
 def test_flattening_again_gives_the_same_manifest(finished):

@@ -203,6 +203,8 @@ class DatasetConfig(Model):
     `target` is "uniform" or the share of each group, keyed by its values joined with "/" in the order of
     `groups`. `duplicate_quantile`: an image is a near-duplicate where its nearest neighbour is closer than
     this quantile of nearest-neighbour distances among as many random samples; 0 keeps everything.
+    `quality_floor` is on the archive's objective, as objective_mean is: where that is calibrated, 0 is what
+    the poor and 100 what the good among random samples reach, and not the guide's own scale.
     """
 
     images: Annotated[Integer, Field(ge=1)] = 2000

@@ -17,7 +17,12 @@ DEPTH = 4
 
 
 def identity(model: object) -> str:
-    """SHA-256 of a model's kind, weights and settings; where its files lie does not count."""
+    """SHA-256 of what tells a model from another: its kinds, its weights, and settings.
+
+    Of a torch module count the tensors of its state dict and its own attributes that are numbers: texts,
+    switches and paths do not. Of any other object count all attributes, objects within objects down to
+    `DEPTH`; a path as text counts there, a `Path` does not. Code does not count (see `code`).
+    """
     digest = hashlib.sha256()
     for part in _parts(model, DEPTH):
         digest.update(part)

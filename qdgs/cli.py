@@ -107,12 +107,14 @@ def flatten(run_folder: RunFolder, set_: Set = None, device: Device = "auto") ->
 def render(
     run_folder: RunFolder,
     shard: Annotated[str | None, typer.Option(metavar="i/N", help="Only part i of N, from 0.")] = None,
+    set_: Set = None,
     device: Device = "auto",
 ) -> None:
     """Render the images of the dataset from its manifest."""
     part = _shard(shard)
-    if (run_folder / "config.yaml").exists() or not (run_folder / "dataset/manifest.parquet").exists():
-        _do(_opened(run_folder, None), "render", device, shard=part)
+    bare = not (run_folder / "config.yaml").exists() and (run_folder / "dataset/manifest.parquet").exists()
+    if set_ or not bare:
+        _do(_opened(run_folder, set_), "render", device, shard=part)
         return
     from qdgs.stages.render import render_manifest
 
@@ -127,9 +129,9 @@ def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> N
 
 
 @app.command()
-def report(run_folder: RunFolder, device: Device = "auto") -> None:
+def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Draw the figures and write report.html."""
-    _do(_opened(run_folder, None), "report", device)
+    _do(_opened(run_folder, set_), "report", device)
 
 
 @app.command()
@@ -137,9 +139,10 @@ def export(
     run_folder: RunFolder,
     format_: Annotated[str | None, typer.Option("--format", help="imagefolder, csv or webdataset.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to.  [default: RUN/export/FORMAT]")] = None,
+    set_: Set = None,
 ) -> None:
     """Write the dataset card, and copy the dataset into another format."""
-    _do(_opened(run_folder, None), "export", "cpu", format=format_, out=out)
+    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out)
 
 
 @app.command()

@@ -1,0 +1,80 @@
+"""What README.md shows exists."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+import qdgs
+from qdgs.cli import app
+from qdgs.config import parse_config
+from qdgs.overrides import override
+from qdgs.starter import STARTER
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def shown():
+    """Every line of a shell block, and every code span."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return lines + re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    )
+
+
+def commands():
+    found = [re.match(r"(?:\S*/)?qdgs ([a-z][a-z-]*)(.*)", text) for text in shown()]
+    return sorted({(match[1], match[2].partition("#")[0]) for match in found if match})
+
+
+def names(tree):
+    """Dotted names of qdgs that a program uses."""
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "qdgs"}
+
+
+def test_there_is_something_to_check():
+    assert blocks("python")
+    assert {"run", "init", "check", "list", "resume"} <= {name for name, _ in commands()}
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_compiles_and_uses_public_names(block):
+    tree = ast.parse(block)
+    assert names(tree) <= set(qdgs.__all__)
+
+
+@pytest.mark.parametrize(("name", "rest"), commands())
+def test_a_command_and_its_options_exist(name, rest):
+    known = get_command(app).commands
+    assert name in known
+    options = {option for parameter in known[name].params for option in parameter.opts}
+    assert set(re.findall(r"--[a-z]+", rest)) <= options
+
+
+def test_names_of_qdgs_in_the_text_are_public():
+    for name in {match for text in shown() for match in re.findall(r"\bqdgs\.([A-Za-z_]+)", text)}:
+        assert name in qdgs.__all__
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_a_piece_of_configuration_has_keys_that_exist(block):
+    data = yaml.safe_load(STARTER)
+    for key, value in yaml.safe_load(block).items():
+        for part, inner in value.items():
+            override(data, f"{key}.{part}={yaml.safe_dump(inner, default_flow_style=True)}")
+    data["dataset"]["label"] = next(iter(data["dataset"]["groups"]))
+    parse_config(data)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bconfigs/\S+\.yaml\b", README))))
+def test_configurations_that_are_named_exist(target):
+    assert (ROOT / target).is_file()

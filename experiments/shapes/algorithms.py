@@ -1,9 +1,9 @@
 """Seven search algorithms on the shapes, at equal budgets.
 
 The budget is counted in forward/backward equivalents: a forward pass is one, and a Jacobian of m measures is
-one forward and 1 + m backward passes of two each. Evaluations would give gradients away: they count a point
-with its Jacobian as one. Everything of a seed is paired: measure ranges, objective scale and starts are the
-same for all.
+one forward and 1 + m backward passes of one each (the models are frozen). Evaluations would give gradients
+away: they count a point with its Jacobian as one. Everything of a seed is paired: measure ranges, objective
+scale and starts are the same for all.
 
     corrected_qd_score     the elites where the auditor says they belong, its rejects left out
     group_diversity_ratio  the dataset's images beside random samples of the same groups; 1 is as diverse

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = train(Run.open(given.out), given.out / "classifiers", quick=given.quick)
     print(described(Run.open(given.out), rows))
     if given.picture is not None:
+        given.picture.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(given.out / PICTURE, given.picture)
     print(f"{(time.monotonic() - begun) / 60:.1f} minutes")
 

@@ -105,8 +105,8 @@ def clean_figures(
 def draw(figures: Figures, image_size: int = IMAGE_SIZE) -> Tensor:
     """Images `(n, 3, image_size, image_size)` of the figures on white, anti-aliased, on their device."""
     cover = coverage(figures, image_size)
-    ink: Tensor = cover * (1 - figures.color[:, :, None, None])
-    return 1 - ink
+    images: Tensor = 1 - cover * (1 - figures.color[:, :, None, None])
+    return images
 
 
 def coverage(figures: Figures, image_size: int) -> Tensor:
@@ -126,7 +126,8 @@ def coverage(figures: Figures, image_size: int) -> Tensor:
     along = x / f["side"]
     cover = cover * (1 - f["fade"] * (along + 0.5).clamp(0, 1))
     cover = cover * (0.5 - (along - f["cut"]) * f["side"] / f["softness"]).clamp(0, 1)
-    return (cover * f["opacity"])[:, None]
+    opaque: Tensor = cover * f["opacity"]
+    return opaque[:, None]
 
 
 def biased_shapes(

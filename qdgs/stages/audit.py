@@ -116,11 +116,16 @@ def _random_samples(
 ) -> JudgedImages:
     n, dataset = run.summary["images"], run.config.dataset
     latents = random_latents(run, scorer.generator, n).to(bank.latents.device)
-    labels = guide_values(
-        scores_of(scorer, latents, bank.micro_batch), dataset, read_cuts(run), dataset.label
-    )
+    scores = scores_of(scorer, latents, bank.micro_batch)
+    labels = guide_values(scores, _without_gaps(dataset), read_cuts(run), dataset.label)
     batches = (as_stored(batch) for batch in generate(scorer.generator, latents, bank.micro_batch))
     return _judged(auditor, embedding, batches, labels)
+
+
+def _without_gaps(dataset: DatasetConfig) -> DatasetConfig:
+    """Every random sample gets a label: who trains on them has no gap to drop them into."""
+    groups = {name: group.model_copy(update={"gap": 0.0}) for name, group in dataset.groups.items()}
+    return dataset.model_copy(update={"groups": groups})
 
 
 def read_cuts(run: Run) -> Cuts:

@@ -57,6 +57,11 @@ from qdgs.training.deployed import load_classifier, save_classifier
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["bias", "seed", "training", "accuracy", "worst_group", *GROUPS, "images", "epochs", "image_size"]
+FULL_OVERRIDES = (  # twice the images of the configuration take twice its search
+    "search.evaluations=60000",
+    "search.reservoir=32",
+    "dataset.per_cell=32",
+)
 QUICK_OVERRIDES = (
     "search.evaluations=1536",
     "search.range_samples=256",
@@ -347,7 +352,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs=given.runs,
         device=given.device,
         keep=given.save,
-        overrides=QUICK_OVERRIDES if given.quick else (),
+        overrides=QUICK_OVERRIDES if given.quick else FULL_OVERRIDES,
     )
     out = given.out or (given.work / "quick.csv" if given.quick else HERE / "debias.csv")
     workers = given.workers or (os.cpu_count() or 1 if given.device == "cpu" else 4)

@@ -4,20 +4,13 @@ from pathlib import Path
 
 import pytest
 
-import qdgs
 from qdgs.cli import run_command
 from qdgs.config import load_config
 from qdgs.run import Run
 
 ROOT = Path(__file__).parents[1]
-WEIGHTS = Path(qdgs.__file__).parent / "weights"
 CONFIG = ROOT / "configs" / "shapes.yaml"
 SMALL = ["search.evaluations=3000", "dataset.images=120", "audit.samples=1024"]
-
-pytestmark = pytest.mark.skipif(
-    not all((WEIGHTS / name).is_dir() for name in ("shapes-vae", "shape-cnn", "qdgs-mini")),
-    reason="needs the embedded weights",
-)
 
 
 @pytest.fixture(scope="module")

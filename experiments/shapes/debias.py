@@ -57,10 +57,11 @@ from qdgs.training.deployed import load_classifier, save_classifier
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["bias", "seed", "training", "accuracy", "worst_group", *GROUPS, "images", "epochs", "image_size"]
-FULL_OVERRIDES = (  # twice the images of the configuration take twice its search
+FULL_OVERRIDES = (  # twice the images of the configuration take twice its search and a lower floor
     "search.evaluations=60000",
     "search.reservoir=32",
     "dataset.per_cell=32",
+    "dataset.quality_floor=15",
 )
 QUICK_OVERRIDES = (
     "search.evaluations=1536",

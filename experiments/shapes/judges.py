@@ -3,9 +3,9 @@
     python experiments/shapes/judges.py --sheets build/sheets   # the pictures that were labelled
     python experiments/shapes/judges.py --out experiments/shapes/results
 
-`labels.csv` holds what was seen when looking at the sheets: shape (triangle, square, none) and colour (red, blue, between) of the
-first 400 samples of stream BANK. The auditor's confusion on them is kept beside its weights, for the
-judge-error correction of an audit.
+`labels.csv` holds what was seen when looking at the sheets: shape (triangle, square, none) and colour (red,
+blue, between) of the first 400 samples of stream BANK. The auditor's confusion on them is kept beside its
+weights, for the judge-error correction of an audit.
 """
 
 import argparse

@@ -1,5 +1,7 @@
 """What to say when a group cannot be filled."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -126,3 +128,7 @@ class ShortageError(QdgsError):
             f"dataset: {worst.describe()}{also}; search longer, ask for fewer dataset.images, or set "
             "dataset.on_shortage to accept"
         )
+
+    def __reduce__(self) -> tuple[type[ShortageError], tuple[tuple[Shortage, ...]]]:
+        """An exception is pickled by its message otherwise, which a worker process cannot send back."""
+        return ShortageError, (self.shortages,)

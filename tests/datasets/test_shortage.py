@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 from scipy.stats import binom, binomtest
 
@@ -59,3 +61,12 @@ def test_the_worst_of_several_groups_comes_first_and_the_others_are_named() -> N
 def test_counts_that_cannot_be_are_refused(counts: dict[str, int], samples: int) -> None:
     with pytest.raises(InputError, match=r"^prior counts: expected"):
         PriorCounts(counts, samples)
+
+
+def test_a_shortage_comes_back_whole_from_a_worker_process() -> None:
+    shortage = Shortage(
+        group="a", wanted=5, got=3, candidates=4, cells=2, rejected=1, duplicates=0, left_by_cell_limit=0
+    )
+    again = pickle.loads(pickle.dumps(ShortageError([shortage])))
+    assert again.shortages == (shortage,)
+    assert str(again) == str(ShortageError([shortage]))

@@ -26,7 +26,7 @@ from agreement import agreement
 from captions import Facts, Fit, captions, vocabulary
 from pools import SIZE, Pool, Pools, drawn_pool, facts_of, latents_pool, prior_pool
 from qdgs.compat import import_open_clip
-from qdgs.config import RunConfig, load_config
+from qdgs.config import RunConfig, SearchConfig, load_config
 from qdgs.generators.shapes_vae import ShapesVAE
 from qdgs.guides.clip import ClipEncoder
 from qdgs.guides.prompts import PromptGuide
@@ -53,6 +53,7 @@ SOURCE = (
     "trained by this project on its own drawings and on samples of shapes-vae, captioned by the judge "
     "shape-geometry, which therefore taught this guide its words"
 )
+HOW = "accuracies are balanced, at the best cut of the same pictures: upper bounds"
 UNKNOWN = (
     "anything but triangles, squares and blots in red, blue, purple, green, yellow, orange, black and gray "
     "on white: no other shape, colour, texture, count, place or object"
@@ -145,6 +146,7 @@ def save_model(model: torch.nn.Module, folder: Path, command: str, facts: dict) 
         "licence": "MIT",
         "source": SOURCE,
         "does_not_know": UNKNOWN,
+        "how": HOW,
         **facts,
         "vocabulary": vocabulary(),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -156,7 +158,7 @@ def hunt(guide: PromptGuide, config: RunConfig, seed: int, evaluations: int) -> 
     """Latents that a search against the guide keeps, the prior's shell left out of its objective."""
     generator = ShapesVAE()
     search = Search.begin(
-        config.search.model_copy(update={"evaluations": evaluations}),
+        SearchConfig(algorithm="cma_mae", emitters=8, batch_size=32, evaluations=evaluations, reservoir=4),
         config.guide.measures,
         lambda latents: tuple(guide.score(generator(latents))),
         latent_dim=generator.latent_dim,

@@ -3,7 +3,7 @@
     python experiments/shapes/judges.py --sheets build/sheets   # the pictures that were labelled
     python experiments/shapes/judges.py --out experiments/shapes/results
 
-`labels.csv` holds what an AI model, not a person, saw on the sheets: shape (triangle, square, none) and colour (red,
+`labels.csv` holds what an AI model, not a person, saw: shape (triangle, square, none) and colour (red,
 blue, between) of the first 400 samples of stream BANK. The auditor's confusion on them is kept beside its
 weights, for the judge-error correction of an audit.
 """

@@ -47,7 +47,7 @@ class ShapeCNN:
     `shape_score` is the logit of square less the logit of triangle; `color_score` the place of the colour
     between red and blue. `quality` is the probability that the image shows one of the two shapes.
 
-    `confusion` counts what it read on samples of `shapes-vae` that an AI model had labelled from contact sheets.
+    `confusion` counts what it read on samples of `shapes-vae` labelled by an AI model from sheets.
 
     Args:
         device: Where the network runs.

@@ -59,13 +59,18 @@ class ObjectiveConfig(Model):
 
 
 class MeasureConfig(Model):
-    """A difference that matters: negative measures are closer to `low`, positive ones to `high`."""
+    """A difference that matters: negative measures are closer to `low`, positive ones to `high`.
+
+    `audit` names the judged attribute that answers to a measure of which no groups are made; where groups
+    are made, they name it.
+    """
 
     name: ColumnName
     low: Prompts
     high: Prompts
     cells: Annotated[Integer, Field(ge=1)] = 50
     range: Literal["auto"] | tuple[Real, Real] = "auto"
+    audit: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -298,6 +303,12 @@ class RunConfig(Model):
         for name in self.dataset.groups:
             if name not in measures:
                 raise Mistake("dataset.groups", f"unknown measure {name!r}{nearest(name, measures)}")
+        for measure in self.guide.measures:
+            if measure.audit is not None and measure.name in self.dataset.groups:
+                raise Mistake(
+                    f"guide.measures.{measure.name}.audit",
+                    f"groups are made of this measure; give dataset.groups.{measure.name}.audit alone",
+                )
         if self.dataset.label not in self.dataset.groups:
             label = self.dataset.label
             raise Mistake("dataset.label", f"unknown group {label!r}{nearest(label, self.dataset.groups)}")
@@ -313,6 +324,16 @@ class RunConfig(Model):
         if abs(sum(target.values()) - 1) > 1e-6:
             total = sum(target.values())
             raise Mistake("dataset.target", f"expected shares that sum to 1, got {total:g}")
+
+
+def audited_attributes(config: RunConfig) -> dict[str, str]:
+    """The judged attribute that answers to each measure, for the measures that have one."""
+    groups = config.dataset.groups
+    named = {
+        measure.name: groups[measure.name].audit if measure.name in groups else measure.audit
+        for measure in config.guide.measures
+    }
+    return {name: attribute for name, attribute in named.items() if attribute is not None}
 
 
 def group_names(groups: dict[str, GroupConfig]) -> list[str]:

@@ -59,9 +59,8 @@ HERE = Path(__file__).resolve().parent
 COLUMNS = ["bias", "seed", "training", "accuracy", "worst_group", *GROUPS, "images", "epochs", "image_size"]
 FULL_OVERRIDES = (  # twice the images of the configuration take twice its search and a lower floor
     "search.evaluations=60000",
-    "search.reservoir=32",
-    "dataset.per_cell=32",
     "dataset.quality_floor=15",
+    "dataset.on_shortage=accept",
 )
 QUICK_OVERRIDES = (
     "search.evaluations=1536",

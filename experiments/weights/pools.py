@@ -99,4 +99,6 @@ def facts_of(frame: pd.DataFrame) -> Facts:
     score = np.nan_to_num(frame["shape_score"].to_numpy(float))
     other = frame["other"].to_numpy(int)
     blue = np.where(other >= 0, np.nan, frame["color_score"].to_numpy(float))
-    return Facts(good, np.clip(score / 0.7 + 0.5, 0, 1), blue, other, frame["area"].to_numpy(float))
+    return Facts(
+        good, np.clip(score / 0.7 + 0.5, 0, 1), blue, other, frame["size_score"].fillna(0).to_numpy(float)
+    )

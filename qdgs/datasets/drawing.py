@@ -13,9 +13,11 @@ RED = (216 / 255, 27 / 255, 96 / 255)
 BLUE = (30 / 255, 136 / 255, 229 / 255)
 COLORS = ("red", "blue")
 SHAPES = ("triangle", "square")
+SIZES = ("small", "large")
 
 IMAGE_SIZE = 128
 SIDE = 40 / 128
+MIDDLE_AREA = SIDE**2
 ZOOM_AREA = (0.5, 2.0)
 OFFSET = 2 / 128
 

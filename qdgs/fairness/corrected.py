@@ -122,6 +122,7 @@ def corrected_measures(
     random_judged: pd.DataFrame,
     *,
     measures: Sequence[str],
+    audited: Mapping[str, str],
     groups: Mapping[str, GroupConfig],
     attributes: Mapping[str, Sequence[str]] | None = None,
 ) -> Array:
@@ -135,7 +136,8 @@ def corrected_measures(
         random_samples: Random samples (10,000, say), with a column for each measure.
         random_judged: The auditor's rows for them.
         measures: Names of the archive's measures, in order.
-        groups: Measure → how it becomes groups; its `audit` names the attribute.
+        audited: Measure → the judged attribute that answers to it.
+        groups: Measure → how it becomes groups.
         attributes: The auditor's attributes with their values; where they run from high to low, the score
             is turned round.
 
@@ -146,11 +148,12 @@ def corrected_measures(
     _check_rows("random samples", random_samples, random_judged)
     columns = []
     for name in measures:
-        attribute = groups[name].audit if name in groups else None
-        if attribute is None:
+        if name not in audited:
             columns.append(_column(elites, name))
             continue
-        sign = _direction(groups[name].names, (attributes or {}).get(attribute, ()))
+        attribute = audited[name]
+        names = groups[name].names if name in groups else ()
+        sign = _direction(names, (attributes or {}).get(attribute, ()))
         score = f"{attribute}_score"
         mapping = QuantileMap.fit(sign * _column(random_judged, score), _column(random_samples, name))
         columns.append(mapping(sign * _column(judged, score)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qdgs.datasets.drawing import COLORS, SHAPES
+from qdgs.datasets.drawing import COLORS, MIDDLE_AREA, SHAPES, SIZES
 from qdgs.weights import FOLDER, load_weights
 
 INPUT_SIZE = 64
@@ -42,10 +42,12 @@ class ShapeNetwork(nn.Module):
 
 
 class ShapeCNN:
-    """Reads `shape` and `color` with a small network trained on drawn figures only.
+    """Reads `shape` and `color` with a small network trained on drawn figures only, and `size` off pixels.
 
     `shape_score` is the logit of square less the logit of triangle; `color_score` the place of the colour
-    between red and blue. `quality` is the probability that the image shows one of the two shapes.
+    between red and blue; `size_score` the share of pixels at least half as dark as the figure, no outline
+    needed, and large what is larger than a drawing without zoom. `quality` is the probability that the image
+    shows one of the two shapes.
 
     `confusion` counts what it read on samples of `shapes-vae` labelled by an AI model from sheets.
 
@@ -53,7 +55,7 @@ class ShapeCNN:
         device: Where the network runs.
     """
 
-    attributes: Mapping[str, tuple[str, ...]] = {"color": COLORS, "shape": SHAPES}
+    attributes: Mapping[str, tuple[str, ...]] = {"color": COLORS, "shape": SHAPES, "size": SIZES}
 
     def __init__(self, *, device: torch.device | str = "cpu") -> None:
         self.network = ShapeNetwork()
@@ -67,10 +69,16 @@ class ShapeCNN:
         with torch.no_grad():
             small = functional.interpolate(images.to(device), size=INPUT_SIZE, mode="area")
             outputs = self.network(small).double().cpu()
-        return _frame(outputs)
+        return _frame(outputs, _dark_share(images).double().cpu().numpy())
 
 
-def _frame(outputs: Tensor) -> pd.DataFrame:
+def _dark_share(images: Tensor) -> Tensor:
+    """Share `(batch_size,)` of pixels at least half as far from white as the 2 % that are farthest."""
+    ink = 1 - images.amin(dim=1).flatten(1)
+    return (ink > ink.quantile(0.98, dim=1, keepdim=True) / 2).float().mean(dim=1)
+
+
+def _frame(outputs: Tensor, dark: np.ndarray) -> pd.DataFrame:
     logits, color, on_line = outputs[:, :3], outputs[:, 3].numpy(), outputs[:, 4].sigmoid().numpy()
     figure = (1 - logits.softmax(1)[:, 2]).numpy()
     shape_score = (logits[:, 1] - logits[:, 0]).numpy()
@@ -81,6 +89,8 @@ def _frame(outputs: Tensor) -> pd.DataFrame:
             "color_score": color,
             "shape": _values(SHAPES, shape_score >= 0, accepted),
             "shape_score": shape_score,
+            "size": _values(SIZES, dark >= MIDDLE_AREA, accepted),
+            "size_score": dark,
             "accepted": accepted,
             "quality": figure,
         }

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from qdgs.datasets.drawing import BLUE, COLORS, RED, SHAPES
+from qdgs.datasets.drawing import BLUE, COLORS, MIDDLE_AREA, RED, SHAPES, SIZES
 
 _RED_HUE = colorsys.rgb_to_hsv(*RED)[0]
 _BLUE_HUE = colorsys.rgb_to_hsv(*BLUE)[0]
@@ -49,16 +49,16 @@ class Outline:
 
 
 class ShapeGeometry:
-    """Reads `shape` and `color` by geometry and hue; nothing in it was learned.
+    """Reads `shape`, `color` and `size` by geometry and hue; nothing in it was learned.
 
     `shape_score` is the share filled of the minimum-area rectangle less that of the minimum enclosing
     triangle: −1/2 for a triangle, 1/2 for a square. `color_score` is the place of the mean hue between the
     drawings' red (0) and blue (1). `quality` is the worst of the outline's merits, each relative to what is
     just acceptable (≥ 0 is accepted): one piece, even, convex, straight edges, equal sides, sharp border.
-    `area` is the share of the image that the figure covers.
+    `size_score` is the share of the image that the figure covers; large is more than a drawing without zoom.
     """
 
-    attributes: Mapping[str, tuple[str, ...]] = {"color": COLORS, "shape": SHAPES}
+    attributes: Mapping[str, tuple[str, ...]] = {"color": COLORS, "shape": SHAPES, "size": SIZES}
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`; see `Judge`."""
@@ -129,7 +129,7 @@ def _row(image: np.ndarray) -> dict[str, object]:
     if measured is None:
         return {
             "color": None, "color_score": np.nan, "shape": None, "shape_score": np.nan,
-            "accepted": False, "quality": -1.0, "area": 0.0,
+            "size": None, "size_score": np.nan, "accepted": False, "quality": -1.0,
         }  # fmt: skip
     outline, inside = measured
     shape_score = outline.rectangle - outline.triangle
@@ -140,9 +140,10 @@ def _row(image: np.ndarray) -> dict[str, object]:
         "color_score": color_score,
         "shape": SHAPES[int(shape_score >= 0)] if abs(shape_score) >= 0.2 else None,
         "shape_score": shape_score,
+        "size": SIZES[int(outline.area >= MIDDLE_AREA)],
+        "size_score": outline.area,
         "accepted": merit >= 0,
         "quality": merit,
-        "area": outline.area,
     }
 
 

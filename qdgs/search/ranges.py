@@ -21,9 +21,10 @@ RANGE_QUANTILE = 0.005
 """Automatic ranges start from this quantile of the samples' measures and end at its mirror image: extremes of
 a thousand samples, without resting on the single farthest one."""
 
-RANGE_WIDENING = 0.25
+RANGE_WIDENING = 0.05
 """Automatic ranges are widened by this share of their length on either side: the search goes where the prior
-hardly does, and whatever leaves the range is clipped into an edge cell."""
+hardly does, and whatever leaves the range is clipped into an edge cell. A quarter on either side left more
+than half of the cells of two measures out of everybody's reach."""
 
 OBJECTIVE_LOW, OBJECTIVE_HIGH = 0.05, 0.90
 """Quantiles of the samples' objectives that become 0 and 100 (the first is also threshold_min by default)."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from qdgs.config import audited_attributes
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError
 from qdgs.fairness.corrected import corrected_measures, corrected_qd_score
@@ -101,6 +102,7 @@ def _corrected(
         bank.scored(scorer),
         bank.judged(auditor),
         measures=measures,
+        audited=audited_attributes(run.config),
         groups=run.config.dataset.groups,
         attributes=auditor.attributes,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, Named, RunConfig
+from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, Named, RunConfig, audited_attributes
 from qdgs.errors import ConfigError
 from qdgs.judges.base import Judge
 from qdgs.parts import Device, load_judge
@@ -26,6 +26,7 @@ def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
     if judges.auditor:
         auditor = load_judge(judges.auditor, device=device, role="auditor")
         check_attributes(_audited(config.dataset, judges.auditor.name), auditor, judges.auditor.name)
+        _check_measures(config, auditor, judges.auditor.name)
 
 
 def automatic_groups(dataset: DatasetConfig) -> dict[str, GroupConfig]:
@@ -67,6 +68,15 @@ def check_attributes(groups: Mapping[str, GroupConfig], judge: Judge, name: str)
             raise ConfigError(
                 f"dataset.groups.{measure}: expected values that {name!r} tells of {group.audit!r} "
                 f"({', '.join(values)}), got {unknown[0]!r}"
+            )
+
+
+def _check_measures(config: RunConfig, auditor: Judge, name: str) -> None:
+    for measure, attribute in audited_attributes(config).items():
+        if attribute not in auditor.attributes:
+            raise ConfigError(
+                f"guide.measures.{measure}.audit: expected an attribute of {name!r} "
+                f"({', '.join(auditor.attributes)}), got {attribute!r}"
             )
 
 

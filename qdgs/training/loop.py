@@ -13,6 +13,7 @@ from qdgs.errors import InputError
 from qdgs.training.pixels import to_unit
 
 Schedule = Literal["constant", "cosine"]
+Precision = Literal["float32", "bfloat16"]
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 # A batch goes through the network in parts of this many images, whose gradients add up to the batch's. On a
@@ -60,6 +61,7 @@ def train_classifier(
     learning_rate: float = 1e-3,
     schedule: Schedule = "constant",
     augment: Augmentation | None = None,
+    precision: Precision = "float32",
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> None:
     """Train a binary classifier in place: Adam from its initial state, cross-entropy of the logits.
@@ -77,6 +79,8 @@ def train_classifier(
         learning_rate: Adam's, at the first step.
         schedule: Course of the learning rate over all steps.
         augment: Applied to each batch anew.
+        precision: Of the network's arithmetic; weights, loss and optimizer stay in float32. On processors
+            with instructions for it bfloat16 takes about half of the time.
         on_epoch: Called after each epoch, for instance to evaluate the model.
 
     Raises:
@@ -98,7 +102,7 @@ def train_classifier(
                 optimizer.param_groups[0]["lr"] = rate
                 batch = to_unit(images[rows])
                 batch = _laid_out(augment(batch, generator) if augment else batch)
-                loss += _step(model, optimizer, batch, targets[rows]) * len(rows)
+                loss += _step(model, optimizer, batch, targets[rows], precision) * len(rows)
             if on_epoch is not None:
                 on_epoch(Epoch(epoch + 1, loss.item() / len(images), rate))
 
@@ -114,12 +118,21 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = PART) -> Tens
     return logits.cpu()
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor) -> Tensor:
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    targets: Tensor,
+    precision: Precision,
+) -> Tensor:
     optimizer.zero_grad()
+    rounded = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     total = torch.zeros((), device=images.device)
     for start in range(0, len(images), PART):
         part, wanted = images[start : start + PART], targets[start : start + PART]
-        loss = functional.binary_cross_entropy_with_logits(model(part), wanted, reduction="sum") / len(images)
+        with rounded:
+            logits = model(part).float()
+        loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(images)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     optimizer.step()

@@ -127,7 +127,9 @@ def test_audited_measures_come_from_the_judge_and_the_others_from_the_guide() ->
     samples, judged = frames()
     told = pd.DataFrame({"color_score": [-1e9, 0.0, 1e9, None]})
     elites = pd.DataFrame({"color": [9.0] * 4, "size": [1.0, 2.0, 3.0, 4.0]})
-    measures = corrected_measures(elites, told, samples, judged, measures=["size", "color"], groups=GROUPS)
+    measures = corrected_measures(
+        elites, told, samples, judged, measures=["size", "color"], audited={"color": "color"}, groups=GROUPS
+    )
     assert measures[:, 0].tolist() == [1, 2, 3, 4]
     assert measures[0, 1] == samples["color"].min()
     assert abs(measures[1, 1]) < 0.05
@@ -142,7 +144,14 @@ def test_a_judge_whose_values_run_the_other_way_is_turned_round(
     samples, judged = frames()
     judged["color_score"] *= -1 if turned else 1
     measures = corrected_measures(
-        samples, judged, samples, judged, measures=["color"], groups=GROUPS, attributes={"color": values}
+        samples,
+        judged,
+        samples,
+        judged,
+        measures=["color"],
+        audited={"color": "color"},
+        groups=GROUPS,
+        attributes={"color": values},
     )
     np.testing.assert_allclose(measures[:, 0], samples["color"])
 
@@ -150,6 +159,22 @@ def test_a_judge_whose_values_run_the_other_way_is_turned_round(
 def test_frames_that_do_not_fit_are_refused() -> None:
     samples, judged = frames()
     with pytest.raises(InputError, match="elites: expected a judge's row for each of 300 images, got 2"):
-        corrected_measures(samples, judged[:2], samples, judged, measures=["color"], groups=GROUPS)
+        corrected_measures(
+            samples,
+            judged[:2],
+            samples,
+            judged,
+            measures=["color"],
+            audited={"color": "color"},
+            groups=GROUPS,
+        )
     with pytest.raises(InputError, match="expected a column 'color_score', got accepted"):
-        corrected_measures(samples, judged[["accepted"]], samples, judged, measures=["color"], groups=GROUPS)
+        corrected_measures(
+            samples,
+            judged[["accepted"]],
+            samples,
+            judged,
+            measures=["color"],
+            audited={"color": "color"},
+            groups=GROUPS,
+        )

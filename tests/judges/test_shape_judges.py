@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qdgs.datasets.drawing import clean_figures, deform, draw, mix_colors, splatters
+from qdgs.datasets.drawing import MIDDLE_AREA, clean_figures, deform, draw, mix_colors, splatters
 from qdgs.judges.shape_cnn import ShapeCNN
 from qdgs.judges.shape_geometry import ShapeGeometry, measure_outline
 
@@ -38,6 +38,15 @@ def test_scores_grow_from_the_first_value_to_the_last(judge, clean):
     read = judge.judge(images)
     assert read["shape_score"][shape == 0].max() < read["shape_score"][shape == 1].min()
     assert read["color_score"][blue == 0].max() < read["color_score"][blue == 1].min()
+
+
+def test_the_size_score_is_the_area_of_the_figure(judge, clean):
+    figures, images, _, _ = clean
+    read = judge.judge(images)
+    area = figures.side.numpy() ** 2
+    np.testing.assert_allclose(read["size_score"], area, rtol=0.08)
+    clear = np.abs(np.log(area / MIDDLE_AREA)) > 0.1
+    assert (read["size"] == np.where(area > MIDDLE_AREA, "large", "small"))[clear].all()
 
 
 def test_the_color_score_is_the_place_between_red_and_blue(judge):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qdgs.config import (
     GroupConfig,
     RunConfig,
+    audited_attributes,
     dump_config,
     group_names,
     load_config,
@@ -87,6 +88,7 @@ MISTAKES = [
     ("dataset.groups.color.cut", [0.1, 0], "dataset.groups.color.cut: expected ascending cut points"),
     ("dataset.groups.color.cut", [0, 0.1], "dataset.groups.color: expected 3 values for 2 cut points"),
     ("dataset.groups.color.gap", -0.1, "dataset.groups.color.gap: expected a number of at least 0, got"),
+    ("guide.measures.0.audit", "color", "guide.measures.color.audit: groups are made of this measure; give "),
     ("dataset.groups.color.low", "blue", "dataset.groups.color: expected distinct values, got ['blue',"),
     ("dataset.groups.color.low", "../x", "dataset.groups.color.low: expected a name that can be a folder"),
     ("dataset.target", {"red/square": 0.5}, "dataset.target: expected shares that sum to 1, got 0.5"),
@@ -115,6 +117,14 @@ def test_a_mistake_is_one_sentence_that_names_the_place(place, value, start):
 @pytest.mark.parametrize("data", [None, [], "text", 3])
 def test_what_is_not_a_mapping_is_refused(data):
     assert mistake(data).startswith("configuration: expected a mapping of keys to values, got ")
+
+
+def test_a_measure_is_audited_by_what_its_groups_or_itself_name():
+    assert audited_attributes(parse_config(DATA)) == {"color": "color", "edges": "shape", "size": "size"}
+    assert audited_attributes(parse_config(put("guide.measures.2.audit", ...))) == {
+        "color": "color",
+        "edges": "shape",
+    }
 
 
 def test_the_same_judge_may_audit_and_gate_when_that_is_said():

@@ -24,23 +24,19 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from algorithms_summary import MEASURED, draw_table, markdown
 from qdgs.config import ALGORITHMS, RunConfig, SearchConfig, load_config
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.errors import ConfigError, InputError, QdgsError
 from qdgs.fairness.audit import JudgedImages, audit, label_agreement
-from qdgs.fairness.corrected import corrected_measures, corrected_qd_score
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.generators.base import generate
 from qdgs.judges.base import Judge
@@ -48,15 +44,15 @@ from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.report.style import save
 from qdgs.run import Run
-from qdgs.search.algorithms import build_archives
 from qdgs.search.evaluation import BACKWARD_COST
 from qdgs.search.settings import GRADIENT_ALGORITHMS, iteration_cost
 from qdgs.stages.audit import read_cuts
 from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.corrected import corrected_archive
 from qdgs.stages.cuts import guide_values
 from qdgs.stages.flatten import open_bank
 from qdgs.stages.scoring import load_scorer
-from qdgs.stages.search import Settled
+from rows import Pool, read_rows, write_row
 
 HERE = Path(__file__).resolve().parent
 EQUIVALENTS = 20_000
@@ -72,6 +68,7 @@ QUICK_OVERRIDES = (
 )
 
 COLUMNS = ["algorithm", "seed", "budget", *MEASURED]
+ORDER: dict[str, Callable[[Any], Any]] = {"algorithm": ALGORITHMS.index, "seed": int}
 
 
 @dataclass(frozen=True)
@@ -156,19 +153,7 @@ def grade(run: Run, *, device: str) -> dict[str, Any]:
     elites = pd.read_parquet(run.path / "search" / "archive.parquet")
     seen = _seen(elites, bank, auditor, device=device)
     dataset = run.config.dataset
-    places = corrected_measures(
-        elites,
-        seen.judged,
-        bank.scored(scorer),
-        bank.judged(auditor),
-        measures=[measure.name for measure in run.config.guide.measures],
-        groups=dataset.groups,
-        attributes=auditor.attributes,
-    )
-    archive = _empty_archive(run, scorer.generator.latent_dim)
-    corrected = corrected_qd_score(
-        elites["objective"], places, seen.judged["accepted"], archive.index_of, archive.cells
-    )
+    corrected = corrected_archive(run, scorer, auditor, bank, elites, seen.judged)
     labels = guide_values(elites, dataset, read_cuts(run), dataset.label)
     return {
         "corrected_qd_score": corrected.qd_score,
@@ -207,12 +192,6 @@ def _seen(
     return JudgedImages(pd.concat(judged, ignore_index=True), np.concatenate(embedded), labels)
 
 
-def _empty_archive(run: Run, latent_dim: int) -> Any:
-    settled = Settled.of(run)
-    measures = run.config.guide.measures
-    return build_archives(settled.config, measures, settled.calibration, latent_dim, run.config.seed)[0]
-
-
 def _searched(run: Run) -> dict[str, Any]:
     metrics = pd.read_csv(run.path / "search" / "metrics.csv").iloc[-1]
     keys = ("qd_score", "coverage", "objective_mean", "clipped_fraction", "lineages", "evaluations")
@@ -225,10 +204,7 @@ def _searched(run: Run) -> dict[str, Any]:
     }
 
 
-Task = tuple[str, int]
-
-
-def missing(rows: pd.DataFrame, algorithms: Sequence[str], seeds: int) -> list[Task]:
+def missing(rows: pd.DataFrame, algorithms: Sequence[str], seeds: int) -> list[tuple[str, int]]:
     """What the CSV does not hold yet: seed by seed, so that an unfinished table compares all algorithms."""
     done = set(zip(rows["algorithm"], rows["seed"], strict=True))
     return [
@@ -239,58 +215,23 @@ def missing(rows: pd.DataFrame, algorithms: Sequence[str], seeds: int) -> list[T
     ]
 
 
-def in_turn(study: Study, tasks: Sequence[Task], workers: int) -> Iterator[tuple[dict[str, Any], float]]:
-    """Rows as they come, and how long each took; with several workers each has its share of the cores."""
-    if workers == 1:
-        yield from (_timed(study, *task) for task in tasks)
-        return
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
-    ) as pool:
-        for future in as_completed([pool.submit(_timed, study, *task) for task in tasks]):
-            yield future.result()
-
-
 def _timed(study: Study, algorithm: str, seed: int) -> tuple[dict[str, Any], float]:
     begun = time.monotonic()
     return study.carry_out(algorithm, seed), time.monotonic() - begun
 
 
-def read_rows(out: Path, budget: int) -> pd.DataFrame:
+def known_rows(out: Path, budget: int) -> pd.DataFrame:
     """Rows of an earlier call.
 
     Raises:
         InputError: They were made with another budget, or the file holds something else.
     """
-    if not out.exists():
-        return pd.DataFrame(columns=COLUMNS)
-    try:
-        rows = pd.read_csv(out)
-    except (ValueError, OSError):
-        rows = pd.DataFrame()
-    if list(rows.columns) != COLUMNS:
-        raise InputError(f"{out}: expected rows of this study, got something else; choose another --out")
+    rows = read_rows(out, COLUMNS)
     if not (rows["budget"] == budget).all():
         raise InputError(
             f"{out}: expected rows of a budget of {budget} equivalents, got "
             f"{rows['budget'].iloc[0]}; choose another --out"
         )
-    return rows
-
-
-def write_row(out: Path, rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
-    """Add a row; the file is replaced as a whole."""
-    rows = pd.DataFrame([*rows.to_dict("records"), row], columns=COLUMNS)
-    order = rows["algorithm"].map(ALGORITHMS.index)
-    rows = (
-        rows.assign(order=order).sort_values(["order", "seed"]).drop(columns="order").reset_index(drop=True)
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.part")
-    rows.to_csv(unfinished, index=False, float_format="%.6g")
-    unfinished.replace(out)
     return rows
 
 
@@ -333,15 +274,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = given.out or (given.work / "quick.csv" if given.quick else HERE / "algorithms.csv")
     seeds = given.seeds or (1 if given.quick else 5)
     workers = given.workers or (os.cpu_count() or 1 if given.device == "cpu" else 2)
-    rows = read_rows(out, study.equivalents)
+    rows = known_rows(out, study.equivalents)
     tasks = missing(rows, given.algorithms, seeds)
-    for row, seconds in in_turn(study, tasks, 1 if given.quick else min(workers, max(len(tasks), 1))):
-        rows = write_row(out, rows, row)
-        print(
-            f"{row['algorithm']:<16}seed {row['seed']}  corrected {row['corrected_qd_score']:,.0f}  "
-            f"diversity {row['group_diversity_ratio']:.2f}  {seconds:.0f} s",
-            flush=True,
-        )
+    with Pool(1 if given.quick else min(workers, max(len(tasks), 1))) as pool:
+        for row, seconds in pool.do((_timed, (study, *task)) for task in tasks):
+            rows = write_row(out, rows, row, ORDER)
+            print(
+                f"{row['algorithm']:<16}seed {row['seed']}  corrected {row['corrected_qd_score']:,.0f}  "
+                f"diversity {row['group_diversity_ratio']:.2f}  {seconds:.0f} s",
+                flush=True,
+            )
     table, figure = write_results(out, rows)
     print(f"{table.read_text()}\n{out} · {table} · {figure}")
 

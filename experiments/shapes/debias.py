@@ -19,18 +19,16 @@ the other goes into the CSV; a second call does what is missing.
 
 import argparse
 import itertools
+import operator
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from debias_arms import Source, dataset_pictures, random_pictures, study_config
 from debias_protocol import (
@@ -54,6 +52,7 @@ from qdgs.files import fingerprint, read_json, write_json
 from qdgs.report.style import save
 from qdgs.run import Run
 from qdgs.training.deployed import load_classifier, save_classifier
+from rows import Pool, read_rows, write_row
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = ["bias", "seed", "training", "accuracy", "worst_group", *GROUPS, "images", "epochs", "image_size"]
@@ -62,6 +61,7 @@ FULL_OVERRIDES = (  # twice the images of the configuration take twice its searc
     "dataset.quality_floor=15",
     "dataset.on_shortage=accept",
 )
+ORDER: dict[str, Callable[[Any], Any]] = {"bias": operator.neg, "seed": int, "training": ARMS.index}
 QUICK_OVERRIDES = (
     "search.evaluations=1536",
     "search.range_samples=256",
@@ -179,28 +179,25 @@ class Study:
             save_classifier(on_cpu, self.keep / f"{cell.name}.pt")
 
 
-Task = tuple[Callable[..., Any], tuple[Any, ...]]
-
-
 def carry_out(study: Study, cells: Sequence[Cell], out: Path, workers: int) -> pd.DataFrame:
     """Train what is missing in `out`, and return all of its rows."""
     study.check_work()
-    rows = read_rows(out, study.settings)
+    rows = known_rows(out, study.settings)
     missing = [cell for cell in cells if not _done(study, rows, cell)]
     first = list(dict.fromkeys(Cell(cell.bias, cell.seed, "biased") for cell in missing))
     tuned = [cell for cell in missing if cell.training != "biased"]
     begin = [cell for cell in first if cell in missing or not study.biased_path(cell).exists()]
-    with _Pool(workers) as pool:
+    with Pool(workers) as pool:
         _prepare(pool, study, missing)
         for batch in (begin, tuned):
             for cell, row, seconds in pool.do((_train, (study, cell)) for cell in batch):
                 if cell in missing:
-                    rows = write_row(out, rows, row)
+                    rows = write_row(out, rows, row, ORDER)
                 print(_line(row, seconds), flush=True)
     return rows
 
 
-def _prepare(pool: "_Pool", study: Study, cells: Sequence[Cell]) -> None:
+def _prepare(pool: Pool, study: Study, cells: Sequence[Cell]) -> None:
     """Make the runs and then the sets that the cells need; what is there already is kept."""
     needed = {(cell.training, cell.seed) for cell in cells} - {("biased", cell.seed) for cell in cells}
     sets = sorted(needed | {("test", cell.seed) for cell in cells})
@@ -237,68 +234,18 @@ def _line(row: dict[str, Any], seconds: float) -> str:
     )
 
 
-class _Pool:
-    """Does tasks in so many processes, each with its share of the cores; with one, here."""
-
-    def __init__(self, workers: int) -> None:
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        self.pool = None
-        if workers > 1:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
-            self.pool = ProcessPoolExecutor(
-                workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
-            )
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def do(self, tasks: Iterable[Task]) -> Iterable[Any]:
-        """Results in the order in which they come."""
-        if self.pool is None:
-            return (function(*arguments) for function, arguments in tasks)
-        futures: list[Future[Any]] = [self.pool.submit(function, *arguments) for function, arguments in tasks]
-        return (future.result() for future in as_completed(futures))
-
-
-def read_rows(out: Path, settings: Settings) -> pd.DataFrame:
+def known_rows(out: Path, settings: Settings) -> pd.DataFrame:
     """Rows of an earlier call.
 
     Raises:
         InputError: They were made with other settings, or the file holds something else.
     """
-    if not out.exists():
-        return pd.DataFrame(columns=COLUMNS)
-    try:
-        rows = pd.read_csv(out)
-    except (ValueError, OSError):
-        rows = pd.DataFrame()
-    if list(rows.columns) != COLUMNS:
-        raise InputError(f"{out}: expected rows of this study, got something else; choose another --out")
+    rows = read_rows(out, COLUMNS)
     epochs = rows["training"].map(lambda arm: settings.biased_epochs if arm == "biased" else settings.epochs)
     if not ((rows["epochs"] == epochs) & (rows["image_size"] == settings.image_size)).all():
         raise InputError(
             f"{out}: expected rows of the same sizes, got others (--quick?); choose another --out"
         )
-    return rows
-
-
-def write_row(out: Path, rows: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
-    """Add a row, or put it in the place of an earlier one of its cell; the file is replaced as a whole."""
-    same = (
-        (rows["bias"] == row["bias"]) & (rows["seed"] == row["seed"]) & (rows["training"] == row["training"])
-    )
-    rows = pd.DataFrame([*rows[~same].to_dict("records"), row], columns=COLUMNS)
-    arm = rows["training"].map(ARMS.index)
-    rows = rows.assign(arm=arm).sort_values(["bias", "seed", "arm"], ascending=[False, True, True])
-    rows = rows.drop(columns="arm").reset_index(drop=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.part")
-    rows.to_csv(unfinished, index=False, float_format="%.6g")
-    unfinished.replace(out)
     return rows
 
 

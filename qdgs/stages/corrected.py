@@ -9,7 +9,7 @@ import pandas as pd
 from qdgs.config import audited_attributes
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError
-from qdgs.fairness.corrected import corrected_measures, corrected_qd_score
+from qdgs.fairness.corrected import CorrectedArchive, corrected_measures, corrected_qd_score
 from qdgs.files import fingerprint, read_json, write_json
 from qdgs.generators.base import generate
 from qdgs.judges.base import Judge, judge_batches
@@ -87,30 +87,48 @@ def _random_search(
     return search
 
 
-def _corrected(
-    run: Run, scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, *, device: str
-) -> float:
-    if elites.empty:
-        return 0.0
-    measures = [measure.name for measure in run.config.guide.measures]
-    latents = latents_of(elites, device)
-    batches = (as_stored(images) for images in generate(scorer.generator, latents, bank.micro_batch))
-    judged = judge_batches(auditor, batches)
+def corrected_archive(
+    run: Run, scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, judged: pd.DataFrame
+) -> CorrectedArchive:
+    """Elites put into an empty archive of the run again, where the auditor says they belong.
+
+    Args:
+        run: Whose archive.
+        scorer: Its guide places the bank's random samples.
+        auditor: Who read the elites.
+        bank: Random samples, through whose quantiles the auditor's scores become measures.
+        elites: `objective` and measures, one row an elite.
+        judged: The auditor's rows for their images as they would be stored.
+    """
     places = corrected_measures(
         elites,
         judged,
         bank.scored(scorer),
         bank.judged(auditor),
-        measures=measures,
+        measures=[measure.name for measure in run.config.guide.measures],
         audited=audited_attributes(run.config),
         groups=run.config.dataset.groups,
         attributes=auditor.attributes,
     )
     archive = _archive(run, scorer)
-    accepted = judged["accepted"].to_numpy(bool)
     return corrected_qd_score(
-        elites["objective"].to_numpy(), places, accepted, archive.index_of, archive.cells
-    ).qd_score
+        elites["objective"].to_numpy(),
+        places,
+        judged["accepted"].to_numpy(bool),
+        archive.index_of,
+        archive.cells,
+    )
+
+
+def _corrected(
+    run: Run, scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, *, device: str
+) -> float:
+    if elites.empty:
+        return 0.0
+    latents = latents_of(elites, device)
+    batches = (as_stored(images) for images in generate(scorer.generator, latents, bank.micro_batch))
+    judged = judge_batches(auditor, batches)
+    return corrected_archive(run, scorer, auditor, bank, elites, judged).qd_score
 
 
 def _archive(run: Run, scorer: Scorer) -> Any:

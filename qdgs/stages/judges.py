@@ -60,7 +60,7 @@ def check_attributes(groups: Mapping[str, GroupConfig], judge: Judge, name: str)
             told = ", ".join(judge.attributes)
             raise ConfigError(
                 f"dataset.groups.{measure}.audit: expected an attribute of {name!r} ({told}), got "
-                f"{group.audit or 'none'}"
+                f"{repr(group.audit) if group.audit else 'none'}"
             )
         values = judge.attributes[group.audit]
         unknown = [value for value in group.names if value not in values]

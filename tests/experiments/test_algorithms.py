@@ -42,6 +42,7 @@ class Eye:
     attributes: ClassVar[dict[str, tuple[str, ...]]] = {
         "color": ("red", "blue"),
         "shape": ("triangle", "square"),
+        "size": ("small", "large"),
     }
 
     def judge(self, images: Tensor) -> pd.DataFrame:
@@ -52,6 +53,8 @@ class Eye:
                 "color_score": blue - red,
                 "shape": np.where(green < (red + blue) / 2, "triangle", "square"),
                 "shape_score": green - (red + blue) / 2,
+                "size": np.where(red + blue > 1, "large", "small"),
+                "size_score": red + blue,
                 "accepted": red + blue > 0.2,
                 "quality": red + blue,
             }
@@ -94,7 +97,8 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_clip_folder: Path) -> 
         "dataset.groups.edges.gap=0.0",
         "judges={auditor: eye}",
     ]
-    for position, (low, high) in enumerate((("a red shape", "a blue shape"), ("a triangle", "a square"))):
+    sides = (("a red shape", "a blue shape"), ("a triangle", "a square"), ("a half-formed shape", "a shape"))
+    for position, (low, high) in enumerate(sides):
         overrides += [f"guide.measures.{position}.{key}" for key in (f"low={low}", f"high={high}", "cells=8")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(GENERATORS, "blocks", f"{__name__}:Blocks")
@@ -152,7 +156,7 @@ def test_a_second_call_does_only_what_is_missing(algorithms: ModuleType, studied
     rows = pd.read_csv(studied)
     out = config.parent / "again.csv"
     rows[rows["algorithm"] != "random"].to_csv(out, index=False)
-    assert algorithms.missing(algorithms.read_rows(out, 300), ALGORITHMS, 1) == [("random", 0)]
+    assert algorithms.missing(algorithms.known_rows(out, 300), ALGORITHMS, 1) == [("random", 0)]
     algorithms.main(["--quick", "--config", str(config), "--work", str(config.parent), "--out", str(out)])
     pd.testing.assert_frame_equal(pd.read_csv(out), rows)
 
@@ -183,10 +187,10 @@ def test_a_budget_below_one_iteration_is_the_users_mistake(algorithms: ModuleTyp
 
 def test_rows_of_another_budget_are_refused(algorithms: ModuleType, studied: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="budget of 20000 equivalents, got 300"):
-        algorithms.read_rows(studied, 20_000)
+        algorithms.known_rows(studied, 20_000)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="expected rows of this study"):
-        algorithms.read_rows(tmp_path / "other.csv", 20_000)
+        algorithms.known_rows(tmp_path / "other.csv", 20_000)
 
 
 def _rows(summary: ModuleType) -> pd.DataFrame:

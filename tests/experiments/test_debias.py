@@ -178,13 +178,15 @@ def test_a_second_call_trains_only_what_is_missing(debias, tmp_path, capsys):
 
 def test_rows_of_other_sizes_are_not_mixed(debias, tmp_path):
     row = dict.fromkeys(debias.COLUMNS, 0.5) | {"training": "drawn", "epochs": 2, "image_size": 32}
-    debias.write_row(tmp_path / "a.csv", debias.read_rows(tmp_path / "a.csv", debias.QUICK), row)
-    assert len(debias.read_rows(tmp_path / "a.csv", debias.QUICK)) == 1
+    debias.write_row(
+        tmp_path / "a.csv", debias.known_rows(tmp_path / "a.csv", debias.QUICK), row, debias.ORDER
+    )
+    assert len(debias.known_rows(tmp_path / "a.csv", debias.QUICK)) == 1
     with pytest.raises(InputError, match=r"a\.csv: expected rows of the same sizes"):
-        debias.read_rows(tmp_path / "a.csv", debias.FULL)
+        debias.known_rows(tmp_path / "a.csv", debias.FULL)
     (tmp_path / "b.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"b\.csv: expected rows of this study"):
-        debias.read_rows(tmp_path / "b.csv", debias.FULL)
+        debias.known_rows(tmp_path / "b.csv", debias.FULL)
 
 
 def test_a_work_folder_of_another_configuration_is_refused(debias, toy, tmp_path):

@@ -50,7 +50,11 @@ def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = import_open_clip().model.CLIP(**TINY_CLIP)
     weights = folder / "open_clip_model.safetensors"
     save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, weights)
-    card = {"sha256": sha256(weights.read_bytes()).hexdigest(), "vocabulary": TINY_VOCABULARY}
+    card = {
+        "sha256": sha256(weights.read_bytes()).hexdigest(),
+        "vocabulary": TINY_VOCABULARY,
+        "taught_by": "pixels",
+    }
     (folder / "card.json").write_text(json.dumps(card))
     return folder
 

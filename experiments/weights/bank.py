@@ -7,10 +7,12 @@ generator, a judge or the guide makes it anew (a test says so).
 """
 
 import argparse
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
-from qdgs.config import load_config
+from qdgs.config import RunConfig, load_config
 from qdgs.parts import load_generator, load_guide, load_judge
 from qdgs.stages.bank import Bank
 from qdgs.stages.scoring import Scorer
@@ -36,7 +38,24 @@ def main() -> None:
     for named in (config.judges.teacher, config.judges.auditor):
         if named is not None:
             bank.judged(load_judge(named))
+    write_card(given.out, config, f"python experiments/weights/bank.py {given.config} --out {given.out}")
     print(*sorted(path.name for path in given.out.iterdir()), sep="\n")
+
+
+def write_card(folder: Path, config: RunConfig, command: str) -> None:
+    """Say what the files are and whom they come from."""
+    judges = [named.name for named in (config.judges.teacher, config.judges.auditor) if named is not None]
+    card = {
+        "command": command,
+        "licence": "MIT",
+        "source": f"{config.audit.samples:,} random samples of {config.generator.name}, scored by "
+        f"{config.guide.clip.model} and judged by {' and '.join(judges)}; numbers, no images",
+        "why": "every audit compares with them; made on the spot they take half a minute of a first run",
+        "sha256": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+        },
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,7 @@ def save_model(model: torch.nn.Module, folder: Path, command: str, facts: dict) 
         "source": SOURCE,
         "does_not_know": UNKNOWN,
         "how": HOW,
+        "taught_by": "shape-geometry",
         **facts,
         "vocabulary": vocabulary(),
         "sha256": hashlib.sha256(content).hexdigest(),

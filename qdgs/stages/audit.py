@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from qdgs.config import DatasetConfig
+from qdgs.config import DatasetConfig, JudgesConfig
 from qdgs.datasets.manifest import read_manifest
 from qdgs.errors import CorruptFileError
 from qdgs.fairness.audit import JudgedImages, audit, audited_groups, audited_targets
@@ -59,7 +59,7 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
         stream(run.config.seed, Stream.AUDIT),
         bank=JudgedImages(bank.judged(auditor), bank.embeddings()),
         confusion=known_confusion(auditor, run.config.dataset),
-        notes=_notes(run),
+        notes=_notes(run, scorer),
     )
     scores = corrected_scores(run, scorer, auditor, bank, device=device, watch=watch)
     numbers = {**result.summary(), **scores}
@@ -163,7 +163,7 @@ def _joined(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Seri
     return groups.where(groups.isin(names), None)
 
 
-def _notes(run: Run) -> list[str]:
+def _notes(run: Run, scorer: Scorer) -> list[str]:
     judges = run.config.judges
     shared = judges_shared(judges)
     notes = []
@@ -174,4 +174,15 @@ def _notes(run: Run) -> list[str]:
         )
     if judges.teacher and judges.auditor and judges.teacher.name != judges.auditor.name:
         notes.append(f"The cuts between groups were placed with labels of {judges.teacher.name}.")
-    return notes
+    return notes + _taught(scorer, judges)
+
+
+def _taught(scorer: Scorer, judges: JudgesConfig) -> list[str]:
+    """Whose labels taught the guide its words, where its card says so."""
+    teacher = scorer.guide.encoder.card.get("taught_by")
+    if teacher is None:
+        return []
+    note = f"The guide {scorer.guide.encoder.name} learned its words from labels of {teacher}"
+    if judges.auditor and judges.auditor.name == teacher:
+        return [f"{note}, which is also the auditor: its grades are not independent."]
+    return [f"{note}, which is not the auditor."]

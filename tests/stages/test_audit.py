@@ -82,7 +82,14 @@ def test_an_auditor_with_another_role_is_told_wherever_its_numbers_stand(finishe
     assert audit["shared"] is True
     assert any("also the gate" in note for note in audit["notes"])
     assert any("not an independent proof" in sentence for sentence in run.warnings())
-    assert "not independent" in (run.path / "dataset/README.md").read_text()
+    card = (run.path / "dataset/README.md").read_text()
+    assert "not independent" in card
+    assert "learned its words from labels of pixels, which is also the auditor" in card
+
+
+def test_who_taught_the_guide_its_words_is_told(finished):
+    notes = json.loads((finished.path / "audit.json").read_text())["notes"]
+    assert any("learned its words from labels of pixels, which is not the auditor" in note for note in notes)
 
 
 def test_without_an_auditor_nothing_is_graded_and_that_is_said(finished):

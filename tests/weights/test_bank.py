@@ -1,3 +1,6 @@
+import json
+from hashlib import sha256
+
 import pytest
 
 from qdgs.config import load_config
@@ -26,6 +29,13 @@ def test_the_shipped_bank_is_that_of_the_ready_made_task(tmp_path, monkeypatch, 
     scorer = Scorer(generator, load_guide(config.guide), seed=config.seed)
     assert len(samples.scored(scorer)) == config.audit.samples
     assert not list(tmp_path.iterdir())
+
+
+def test_the_card_describes_the_files_that_lie_beside_it():
+    card = json.loads((bank.SHIPPED / "card.json").read_text())
+    files = {path.name: sha256(path.read_bytes()).hexdigest() for path in bank.SHIPPED.iterdir()}
+    assert files.pop("card.json")
+    assert card["sha256"] == files
 
 
 def test_what_the_shipped_bank_lacks_is_made(tmp_path, monkeypatch):

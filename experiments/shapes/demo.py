@@ -70,7 +70,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def make_run(config: Path, out: Path, overrides: Sequence[str]) -> None:
     """`qdgs run`, as one would type it; what is there already is not done again."""
     program = Path(sys.executable).with_name("qdgs")
-    settings = [part for override in ("search.seconds=120", "dataset.on_shortage=accept", *overrides) for part in ("--set", override)]
+    settings = [
+        part
+        for override in ("search.seconds=120", "dataset.on_shortage=accept", *overrides)
+        for part in ("--set", override)
+    ]
     command = [str(program), "run", str(config), "--out", str(out), *settings]
     print("$ " + " ".join(["qdgs", *command[1:]]), flush=True)
     code = subprocess.run(command, check=False).returncode

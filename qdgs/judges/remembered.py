@@ -1,0 +1,78 @@
+"""Readings of images kept on disk, so that no image is read twice."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdgs.files import cache_folder
+
+Pixels = NDArray[np.uint8]
+Readings = NDArray[np.float64]
+
+TOGETHER = 500
+"""Images asked for in one query; SQLite takes at least 999 parameters."""
+PATIENCE = 10.0
+"""Seconds to wait for another process that writes."""
+
+
+def remembered(
+    pixels: Pixels, read: Callable[[Pixels], Readings], *, key: str, folder: Path | None = None
+) -> Readings:
+    """Readings of images by their content: those known from before, and the rest read now.
+
+    A cache that cannot be read or written costs time, never a result.
+
+    Args:
+        pixels: `(n, height, width, 3)`.
+        read: Reads `(m, height, width, 3)` to `(m, columns)`, each row from its image alone.
+        key: What tells this way of reading from others.
+        folder: Where readings are kept, instead of the user's cache folder.
+
+    Returns:
+        `(n, columns)`.
+    """
+    path = (cache_folder() if folder is None else folder) / f"readings-{key[:24]}.sqlite"
+    names = [content_of(image) for image in pixels]
+    known = _look_up(path, names)
+    new = {name: row for row, name in enumerate(names) if name not in known}
+    if not new and names:
+        return np.stack([known[name] for name in names])
+    read_now = read(pixels[list(new.values())])
+    fresh = dict(zip(new, read_now, strict=True))
+    _keep(path, fresh)
+    known |= fresh
+    return np.stack([known[name] for name in names]) if names else read_now
+
+
+def content_of(image: Pixels) -> bytes:
+    """SHA-256 of an image's shape and 8-bit pixels."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
+
+
+def _look_up(path: Path, names: Sequence[bytes]) -> dict[bytes, Readings]:
+    known: dict[bytes, Readings] = {}
+    if not path.is_file():
+        return known
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+        for start in range(0, len(names), TOGETHER):
+            some = names[start : start + TOGETHER]
+            marks = ",".join("?" * len(some))
+            rows = connection.execute(f"SELECT image, reading FROM readings WHERE image IN ({marks})", some)
+            known |= {image: np.frombuffer(reading, dtype="<f8") for image, reading in rows}
+    return known
+
+
+def _keep(path: Path, readings: Mapping[bytes, Readings]) -> None:
+    rows = [(name, np.asarray(reading, dtype="<f8").tobytes()) for name, reading in readings.items()]
+    with suppress(sqlite3.Error, OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS readings (image BLOB PRIMARY KEY, reading BLOB)")
+            connection.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?)", rows)

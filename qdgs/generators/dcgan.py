@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ class DCGAN(nn.Module):
         super().__init__()
         first, *_, last = channels
         layers: list[nn.Module] = [nn.ConvTranspose2d(latent_dim, first, 4, bias=False), *_normalised(first)]
-        for inputs, outputs in zip(channels[:-1], channels[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(channels):
             layers += [_doubling(inputs, outputs), *_normalised(outputs)]
         self.main = nn.Sequential(*layers, _doubling(last, 3), nn.Tanh())
 

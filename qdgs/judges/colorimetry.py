@@ -24,7 +24,8 @@ ITA_BOUNDS = (-30.0, 10.0, 28.0, 41.0, 55.0)
 def linear(srgb: NDArray[np.floating]) -> Array:
     """Linear light in [0, 1] of sRGB values in [0, 1] (IEC 61966-2-1)."""
     values = np.asarray(srgb, dtype=np.float64)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    light: Array = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return light
 
 
 def luminance(light: Array) -> Array:
@@ -35,7 +36,8 @@ def luminance(light: Array) -> Array:
 
 def lightness(y: Array) -> Array:
     """CIE L* of relative luminance: 116·f(Y) − 16, from 0 (black) to 100 (white)."""
-    return 116 * _f(np.asarray(y, dtype=np.float64)) - 16
+    l_star: Array = 116 * _f(np.asarray(y, dtype=np.float64)) - 16
+    return l_star
 
 
 def lab(light: Array) -> Array:
@@ -55,19 +57,23 @@ def typology_angle(l_star: Array, b_star: Array) -> Array:
     References:
         Chardon, Cretois and Hourseau 1991, "Skin colour typology and suntanning pathways".
     """
-    return np.degrees(np.arctan2(np.asarray(l_star) - 50, np.asarray(b_star)))
+    angle: Array = np.degrees(np.arctan2(np.asarray(l_star) - 50, np.asarray(b_star)))
+    return angle
 
 
 def hue(a_star: Array, b_star: Array) -> Array:
     """Hue angle, atan2(b*, a*) in degrees: 0 is red, 90 yellow, negative is towards blue."""
-    return np.degrees(np.arctan2(b_star, a_star))
+    angle: Array = np.degrees(np.arctan2(b_star, a_star))
+    return angle
 
 
 def exposed(light: Array, stops: float) -> Array:
     """Linear light at another exposure: one stop more doubles it; what exceeds white is cut off."""
-    return np.clip(light * 2.0**stops, 0, 1)
+    clipped: Array = np.clip(light * 2.0**stops, 0, 1)
+    return clipped
 
 
 def _f(t: Array) -> Array:
     delta = 6 / 29
-    return np.where(t > delta**3, np.cbrt(t), t / (3 * delta**2) + 4 / 29)
+    f: Array = np.where(t > delta**3, np.cbrt(t), t / (3 * delta**2) + 4 / 29)
+    return f

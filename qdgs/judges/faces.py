@@ -54,7 +54,7 @@ def framed(image: Pixels) -> Pixels:
     scale = SIZE / max(image.shape[:2])
     method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=method)
-    padded: Pixels = cv2.copyMakeBorder(large, *[PADDING] * 4, cv2.BORDER_REPLICATE)
+    padded: Pixels = np.pad(large, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="edge")
     return padded
 
 
@@ -74,6 +74,13 @@ def find_faces(pixels: Pixels) -> Readings:
 def detect(pixels: Pixels) -> Readings:
     """What `find_faces` gives, looked for now."""
     return np.array([_likeliest(framed(image)) for image in pixels], dtype=np.float64).reshape(-1, 5)
+
+
+def box_in_image(found: np.ndarray, image: Pixels) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a found face in pixels of the image itself."""
+    scale = SIZE / max(image.shape[:2])
+    left, top, right, bottom = ((float(side) - PADDING) / scale for side in found[LEFT : BOTTOM + 1])
+    return left, top, right, bottom
 
 
 def sources(*modules: ModuleType | str) -> str:

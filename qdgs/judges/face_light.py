@@ -147,7 +147,7 @@ def read_light(pixels: Pixels) -> Readings:
         rows = [measure(image, face) for image, face in zip(new, found, strict=True)]
         return np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))
 
-    return remembered(pixels, read, key=reading_key())
+    return remembered(pixels, read, columns=len(COLUMNS), key=reading_key())
 
 
 def measure(image: Pixels, found: np.ndarray) -> list[float]:

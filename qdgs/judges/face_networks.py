@@ -74,7 +74,7 @@ class FaceDetector(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (16, 32, 64, 128, 256, 512)
-        self.first = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.first = nn.Conv2d(3, widths[0], 3)
         self.blocks = nn.ModuleList(map(Separable, widths[:-1], widths[1:]))
         self.last = nn.Conv2d(widths[-1], 5 * len(ANCHORS), 1)
 
@@ -85,7 +85,7 @@ class FaceDetector(nn.Module):
         """
         features = functional.leaky_relu(self.first(_centred(images, DETECTOR_MEANS)), 0.1)
         for block in self.blocks:
-            features = functional.leaky_relu(block(functional.max_pool2d(features, 2)), 0.1)
+            features = functional.leaky_relu(block(functional.max_pool2d(features, 2, ceil_mode=True)), 0.1)
         features = functional.max_pool2d(_one_farther(features, -torch.inf), 2, 1)
         return _likeliest(self.last(features).unflatten(1, (len(ANCHORS), 5)))
 

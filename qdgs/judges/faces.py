@@ -58,7 +58,7 @@ def find_faces(pixels: Pixels) -> Readings:
         `(n, 5)`: the detector's score (at least `THRESHOLD` for a found face), and left, top, right and
         bottom in pixels of the framed image, NaN where the score is the lowest.
     """
-    return remembered(pixels, lambda new: in_processes(detect, new), key=_key())
+    return remembered(pixels, lambda new: in_processes(detect, new), columns=5, key=_key())
 
 
 def detect(pixels: Pixels) -> Readings:

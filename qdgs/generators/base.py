@@ -10,6 +10,7 @@ from torch import Tensor
 from qdgs.errors import GeneratorError
 
 GENERATORS: dict[str, str] = {
+    "dcgan-digiface": "qdgs.generators.dcgan:DCGANDigiFace",
     "shapes-vae": "qdgs.generators.shapes_vae:ShapesVAE",
 }
 

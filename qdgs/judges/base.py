@@ -7,6 +7,9 @@ import pandas as pd
 from torch import Tensor
 
 JUDGES: dict[str, str] = {
+    "face-light": "qdgs.judges.face_light:FaceLight",
+    "faces-dlib": "qdgs.judges.faces_dlib:FacesDlib",
+    "faces-xception": "qdgs.judges.faces_xception:FacesXception",
     "shape-cnn": "qdgs.judges.shape_cnn:ShapeCNN",
     "shape-geometry": "qdgs.judges.shape_geometry:ShapeGeometry",
 }

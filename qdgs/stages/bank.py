@@ -21,6 +21,7 @@ from torch import Tensor
 from qdgs.errors import QdgsError
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array
+from qdgs.files import cache_folder
 from qdgs.generators.base import Generator, generate
 from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import Judge, judge_batches
@@ -126,13 +127,6 @@ class Bank:
         name = hashlib.sha256(repr([kind, *self._key, *(key or [])]).encode()).hexdigest()[:24]
         shipped = SHIPPED / f"{kind}-{name}{suffix}"
         return shipped if shipped.is_file() else self._folder / shipped.name
-
-
-def cache_folder() -> Path:
-    """`QDGS_CACHE`, or the user's cache folder."""
-    if os.environ.get("QDGS_CACHE"):
-        return Path(os.environ["QDGS_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qdgs"
 
 
 def as_stored(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from qdgs.config import load_config
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.generators.base import generate
 from qdgs.parts import load_generator, load_guide, load_judge
-from qdgs.stages.bank import Bank, as_stored, cache_folder
+from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.scoring import Scorer, scores_of
 
 
@@ -92,11 +92,3 @@ def test_a_cache_that_cannot_be_written_costs_time_only(config, tmp_path):
     bank = Bank(load_generator(config.generator), samples=64, micro_batch=16, folder=tmp_path / "file" / "x")
     assert len(bank.judged(load_judge("pixels"))) == 64
     assert len(bank.embeddings()) == 64
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("QDGS_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("QDGS_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "qdgs"

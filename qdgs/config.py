@@ -61,8 +61,8 @@ class ObjectiveConfig(Model):
 class MeasureConfig(Model):
     """A difference that matters: negative measures are closer to `low`, positive ones to `high`.
 
-    `audit` names the judged attribute that answers to a measure of which no groups are made; where groups
-    are made, they name it.
+    `audit` names the judged attribute that answers to a measure of which no groups are made, and whose
+    values run the same way, from low to high; where groups are made, they name it.
     """
 
     name: ColumnName

@@ -273,4 +273,4 @@ def test_losing_the_marks_costs_time_and_no_data(finished):
 def test_warnings_speak_of_what_is_known_so_far(finished):
     assert any("confirms only" in warning for warning in finished.warnings())
     finished.do("flatten")
-    assert finished.warnings() == []
+    assert not any("confirms only" in warning for warning in finished.warnings())

@@ -17,9 +17,15 @@ _SAME_MEANING = 1e-5  # radians; prompts that differ in case alone have the same
 
 
 class Encoder(Protocol):
-    """What a prompt guide asks of a CLIP; `ClipEncoder` is one."""
+    """What a prompt guide asks of a CLIP; `ClipEncoder` is one.
+
+    Attributes:
+        name: The model as the user named it.
+        card: What is known of it: `vocabulary`, `taught_by`; empty where nothing is.
+    """
 
     name: str
+    card: dict[str, Any]
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Unit vectors `(n, embedding_dim)`."""

@@ -89,8 +89,9 @@ class DatasetConfig(Model):
     samples; 0 keeps everything.
     `quality_floor` is on the archive's objective, as objective_mean is: where that is calibrated, 0 is what
     the poor and 100 what the good among random samples reach, and not the guide's own scale. `balance` maps
-    a judge's column to how it is balanced within groups; of each group at most `balance_candidates`
-    candidates are read for every image wanted. `layout` names the folders of the images.
+    a judge's column to how it is balanced within groups, as it is read of a latent's first image; of each
+    group at most `balance_candidates` candidates are read for every one wanted. `layout` names the folders of
+    the images.
     """
 
     images: Annotated[Integer, Field(ge=1)] = 2000

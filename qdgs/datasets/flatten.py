@@ -157,6 +157,7 @@ def flatten(
         ShortageError: A group cannot be filled and `on_shortage` is "stop".
         QdgsError: There is no image at all.
     """
+    _check_parts(dataset, variations, nuisances)
     rows = _canonical(solutions, list(dataset.groups))
     pool = Pool(rows, dataset, cuts, seed)
     check_count(dataset, dict(zip(pool.names, pool.wanted.tolist(), strict=True)))
@@ -191,6 +192,21 @@ def flatten(
         order = dict(zip(pool.names, pool.order, strict=True))
         report = replace(report, balance=nuisances.report(bins, taken, order))
     return Flattened(manifest, report)
+
+
+def _check_parts(dataset: DatasetConfig, variations: Variations | None, nuisances: Nuisances | None) -> None:
+    """See that what the configuration asks for can be done: nothing of it is left out in silence."""
+    if (dataset.per_latent > 1) != (variations is not None):
+        raise InputError(
+            "variations: expected them where dataset.identities asks for several images of a latent, and "
+            f"there alone, got {'none' if variations is None else 'some'}"
+        )
+    read = {nuisance.name for nuisance in nuisances.each} if nuisances else set()
+    if read != set(dataset.balance):
+        raise InputError(
+            f"nuisances: expected those of dataset.balance ({', '.join(dataset.balance) or 'none'}), got "
+            f"{', '.join(sorted(read)) or 'none'}"
+        )
 
 
 def _canonical(solutions: pd.DataFrame, measures: list[str]) -> pd.DataFrame:

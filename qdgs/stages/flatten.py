@@ -114,7 +114,7 @@ def _flatten(
         prior=prior_counts(samples, dataset, cuts),
         evaluations=run.summary.get("evaluations"),
         variations=_variations(run, scorer, bank, candidates if gate else None, cuts, device=device),
-        nuisances=open_nuisances(run.config, bank, candidates.images, device=device),
+        nuisances=open_nuisances(run.config, bank, candidates.images, device=device, watch=watch),
     )
 
 

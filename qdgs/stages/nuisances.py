@@ -14,6 +14,7 @@ from qdgs.datasets.balance import Nuisance, Nuisances
 from qdgs.errors import ConfigError
 from qdgs.judges.base import Judge
 from qdgs.parts import Device, load_judge
+from qdgs.run import Step, Watch, unwatched
 from qdgs.stages.bank import Bank
 from qdgs.stages.judges import check_column, readers
 
@@ -22,7 +23,12 @@ THE_SAME = 0.999
 
 
 def open_nuisances(
-    config: RunConfig, bank: Bank, images: Callable[[pd.DataFrame], Tensor], *, device: Device
+    config: RunConfig,
+    bank: Bank,
+    images: Callable[[pd.DataFrame], Tensor],
+    *,
+    device: Device,
+    watch: Watch = unwatched,
 ) -> Nuisances | None:
     """What the configuration balances over, with bins from random samples that the judge accepts.
 
@@ -31,6 +37,7 @@ def open_nuisances(
         bank: Random samples.
         images: Candidates → their images.
         device: Where the judges work.
+        watch: Told how many candidates have been read.
 
     Returns:
         None where nothing is to be balanced.
@@ -52,17 +59,32 @@ def open_nuisances(
             values = read.loc[read["accepted"].to_numpy(bool), column]
             each.append(Nuisance.of_samples(column, named.name, values, dataset.balance[column].bins))
         judges.append((judge, columns))
-    return Nuisances(tuple(each), _reading(judges, images), dataset.balance_candidates)
+    most = dataset.balance_candidates * -(-dataset.images // dataset.per_latent)
+    return Nuisances(tuple(each), _Reading(judges, images, watch, most), dataset.balance_candidates)
 
 
-def _reading(
-    judges: list[tuple[Judge, list[str]]], images: Callable[[pd.DataFrame], Tensor]
-) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    def read(rows: pd.DataFrame) -> pd.DataFrame:
-        seen = images(rows)
-        return pd.concat([judge.judge(seen)[columns] for judge, columns in judges], axis=1)
+class _Reading:
+    """Reads candidates off their images, and tells a watcher how many."""
 
-    return read
+    def __init__(
+        self,
+        judges: list[tuple[Judge, list[str]]],
+        images: Callable[[pd.DataFrame], Tensor],
+        watch: Watch,
+        most: int,
+    ) -> None:
+        self._judges = judges
+        self._images = images
+        self._watch = watch
+        self._most = most
+        self._done = 0
+
+    def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
+        seen = self._images(rows)
+        read = [judge.judge(seen)[columns] for judge, columns in self._judges]
+        self._done += len(rows)
+        self._watch(Step("flatten: reading", self._done, max(self._done, self._most), "candidates"))
+        return pd.concat(read, axis=1)
 
 
 def _refuse_disguise(column: str, read: pd.DataFrame, dataset: DatasetConfig) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdgs.config import DatasetConfig
+from qdgs.dataset_config import NuisanceConfig
 from qdgs.datasets.balance import Nuisance, Nuisances, balance_sentences
 from qdgs.datasets.flatten import flatten
 from qdgs.datasets.queues import UNREAD
@@ -19,6 +20,11 @@ QUARTERS = Nuisance("light", "meter", (0.25, 0.5, 0.75))
 def light(rows: pd.DataFrame) -> pd.DataFrame:
     """What a judge would read off the images: here the latent says it, scarcely bright."""
     return pd.DataFrame({"light": 1 / (1 + np.exp(-rows["latent_0000"].to_numpy(float) - 0.5))})
+
+
+@pytest.fixture
+def dataset(dataset: DatasetConfig) -> DatasetConfig:
+    return dataset.model_copy(update={"balance": {"light": NuisanceConfig()}})
 
 
 def nuisances(candidates: int = 100, read: object = light, *more: Nuisance) -> Nuisances:
@@ -63,7 +69,8 @@ def test_groups_stay_exact_and_bins_are_as_even_as_candidates_allow(
 ) -> None:
     wanted = dataset.model_copy(update={"images": 120})
     gate = light(solutions)["light"].to_numpy() < 0.9
-    plain = flatten(solutions, wanted, CUTS, seed=0, gate=lambda rows: gate[rows.index])
+    unbalanced = wanted.model_copy(update={"balance": {}})
+    plain = flatten(solutions, unbalanced, CUTS, seed=0, gate=lambda rows: gate[rows.index])
     made = flatten(solutions, wanted, CUTS, seed=0, gate=lambda rows: gate[rows.index], nuisances=nuisances())
     assert (made.manifest["group"].value_counts() == 30).all()
     for name, told in made.report.balance["light"]["groups"].items():
@@ -127,7 +134,8 @@ def test_several_nuisances_are_balanced_jointly(solutions: pd.DataFrame, dataset
         return light(rows).assign(noise=rows["latent_0001"].to_numpy())
 
     both = Nuisances((Nuisance("light", "meter", (0.6,)), halves), read, 100)
-    wanted = dataset.model_copy(update={"images": 64})
+    balance = {"light": NuisanceConfig(bins=2), "noise": NuisanceConfig(bins=2)}
+    wanted = dataset.model_copy(update={"images": 64, "balance": balance})
     made = flatten(solutions, wanted, CUTS, seed=0, nuisances=both)
     for told in made.report.balance.values():
         assert all(counts["images"] == [8, 8] for counts in told["groups"].values())
@@ -156,3 +164,17 @@ def test_a_sentence_names_the_emptiest_bin() -> None:
         "where 25.0% would be even."
     ]
     assert balance_sentences(None) == []
+
+
+def test_what_is_asked_for_and_what_is_given_have_to_agree(
+    solutions: pd.DataFrame, dataset: DatasetConfig
+) -> None:
+    with pytest.raises(
+        InputError, match=r"^nuisances: expected those of dataset\.balance \(light\), got none$"
+    ):
+        flatten(solutions, dataset, CUTS, seed=0)
+    plain = dataset.model_copy(update={"balance": {}})
+    with pytest.raises(
+        InputError, match=r"^nuisances: expected those of dataset\.balance \(none\), got light$"
+    ):
+        flatten(solutions, plain, CUTS, seed=0, nuisances=nuisances())

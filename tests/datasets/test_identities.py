@@ -246,3 +246,12 @@ def test_limits_count_latents_and_the_order_of_the_rows_does_not_matter(
     latents = one.manifest[one.manifest["offset"] == 0]
     assert latents["cell"].is_unique
     assert len(one.manifest) == 100
+
+
+def test_what_is_asked_for_and_what_is_given_have_to_agree(
+    scored: pd.DataFrame, dataset: DatasetConfig
+) -> None:
+    with pytest.raises(InputError, match=r"^variations: expected them where .*, got none$"):
+        flatten(scored, with_identities(dataset), CUTS, seed=0)
+    with pytest.raises(InputError, match=r"^variations: expected them where .*, got some$"):
+        made(scored, with_identities(dataset, images=1))

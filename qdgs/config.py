@@ -9,22 +9,42 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from qdgs.dataset_config import DatasetConfig, GroupConfig, group_names, target_shares
 from qdgs.errors import ConfigError
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.registry import nearest
-from qdgs.values import ColumnName, GroupValue, Integer, OptionalPrompts, Prompts, Real, refuse_the_same
+from qdgs.target_table import is_table
+from qdgs.values import ColumnName, Integer, Model, OptionalPrompts, Prompts, Real, refuse_the_same
+
+__all__ = [
+    "ALGORITHMS",
+    "AuditConfig",
+    "ClipConfig",
+    "DatasetConfig",
+    "GroupConfig",
+    "GuideConfig",
+    "JudgesConfig",
+    "MeasureConfig",
+    "Named",
+    "ObjectiveConfig",
+    "RunConfig",
+    "SearchConfig",
+    "WeightsConfig",
+    "WorkersConfig",
+    "audited_attributes",
+    "dump_config",
+    "group_names",
+    "load_config",
+    "parse_config",
+    "plain",
+    "target_shares",
+]
 
 ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega")
 Algorithm = Literal[
     "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
 ]
-
-
-class Model(BaseModel):
-    """A mapping of the configuration: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class Named(BaseModel):
@@ -50,7 +70,7 @@ class ObjectiveConfig(Model):
     """What a good image is, in words."""
 
     positive: Prompts
-    negative: OptionalPrompts = []
+    negative: OptionalPrompts = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _sides_differ(self) -> Self:
@@ -159,69 +179,6 @@ class SearchConfig(Model):
         return self
 
 
-class GroupConfig(Model):
-    """How a measure becomes groups, and which judged attribute answers to it.
-
-    `cut` is one point ("auto": calibrated on images labelled by the teacher), or several for more groups;
-    solutions within `gap` of a cut are dropped. `values` names the groups from low to high; `low` and
-    `high` are shorthand for two.
-    """
-
-    cut: Literal["auto"] | Real | list[Real] = "auto"
-    gap: Annotated[Real, Field(ge=0.0)] = 0.0
-    low: GroupValue | None = None
-    high: GroupValue | None = None
-    values: list[GroupValue] | None = None
-    audit: str | None = None
-
-    @property
-    def cuts(self) -> list[float] | None:
-        """Cut points in ascending order, or None where they are found automatically."""
-        if self.cut == "auto":
-            return None
-        return list(self.cut) if isinstance(self.cut, list) else [self.cut]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Values of the group from low to high."""
-        return tuple(self.values) if self.values else (self.low or "low", self.high or "high")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.values and (self.low or self.high):
-            raise ValueError("expected either values or low and high, got both")
-        cuts = [0.0] if self.cuts is None else self.cuts
-        if cuts != sorted(set(cuts)):
-            raise Mistake("cut", f"expected ascending cut points, got {cuts}")
-        if len(self.names) != len(cuts) + 1:
-            raise ValueError(
-                f"expected {len(cuts) + 1} values for {len(cuts)} cut points, got {list(self.names)}"
-            )
-        if len(set(self.names)) != len(self.names):
-            raise ValueError(f"expected distinct values, got {list(self.names)}")
-        return self
-
-
-class DatasetConfig(Model):
-    """What the dataset holds.
-
-    `target` is "uniform" or the share of each group, keyed by its values joined with "/" in the order of
-    `groups`. `duplicate_quantile`: an image is a near-duplicate where its nearest neighbour is closer than
-    this quantile of nearest-neighbour distances among as many random samples; 0 keeps everything.
-    `quality_floor` is on the archive's objective, as objective_mean is: where that is calibrated, 0 is what
-    the poor and 100 what the good among random samples reach, and not the guide's own scale.
-    """
-
-    images: Annotated[Integer, Field(ge=1)] = 2000
-    label: str
-    groups: Annotated[dict[str, GroupConfig], Field(min_length=1)]
-    target: Literal["uniform"] | dict[str, Annotated[Real, Field(ge=0.0)]] = "uniform"
-    per_cell: Annotated[Integer, Field(ge=1)] = 4
-    quality_floor: Real | None = None
-    duplicate_quantile: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.01
-    on_shortage: Literal["stop", "accept"] = "stop"
-
-
 class JudgesConfig(Model):
     """Who judges: the teacher's labels calibrate cuts, the gate sees quality only, the auditor grades.
 
@@ -253,6 +210,10 @@ class JudgesConfig(Model):
                     "auditor; name another judge, or set judges.shared to true and every result will say so"
                 )
         return self
+
+    def reader(self, role: Literal["teacher", "gate"]) -> Named | None:
+        """Who reads what steers the choice of images: the role's judge, for a missing teacher the gate."""
+        return self.teacher or self.gate if role == "teacher" else self.gate
 
 
 class AuditConfig(Model):
@@ -314,7 +275,24 @@ class RunConfig(Model):
             raise Mistake("dataset.label", f"unknown group {label!r}{nearest(label, self.dataset.groups)}")
         if isinstance(self.dataset.target, dict):
             self._check_target(self.dataset.target)
+        self._check_balance()
+        self._check_columns(measures)
         return self
+
+    def _check_balance(self) -> None:
+        for column, nuisance in self.dataset.balance.items():
+            if self.judges.reader(nuisance.judge) is None:
+                raise Mistake(
+                    f"dataset.balance.{column}.judge",
+                    f"expected a judge in the role of {nuisance.judge}, got none; name it in judges",
+                )
+
+    def _check_columns(self, measures: list[str]) -> None:
+        taken = {"identity", "offset"} & set(measures)
+        if self.dataset.identities and taken:
+            raise Mistake(
+                "guide.measures", f"{min(taken)!r} is a column of images with identities; take another name"
+            )
 
     def _check_target(self, target: dict[str, float]) -> None:
         known = group_names(self.dataset.groups)
@@ -336,22 +314,6 @@ def audited_attributes(config: RunConfig) -> dict[str, str]:
     return {name: attribute for name, attribute in named.items() if attribute is not None}
 
 
-def group_names(groups: dict[str, GroupConfig]) -> list[str]:
-    """Every group: one value a measure, joined with "/" in the order of the measures."""
-    names = [""]
-    for group in groups.values():
-        names = [f"{name}/{value}" if name else value for name in names for value in group.names]
-    return names
-
-
-def target_shares(dataset: DatasetConfig) -> dict[str, float]:
-    """The share that each group is to have; groups that a given target leaves out get none."""
-    names = group_names(dataset.groups)
-    if dataset.target == "uniform":
-        return {name: 1 / len(names) for name in names}
-    return {name: float(dataset.target.get(name, 0.0)) for name in names}
-
-
 def parse_config(data: Any) -> RunConfig:
     """Validate a configuration.
 
@@ -369,6 +331,9 @@ def parse_config(data: Any) -> RunConfig:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply `a.b=c` overrides.
 
+    A table that the file names as `dataset.target` is looked for beside the file, one that an override names
+    in the working directory.
+
     Raises:
         ConfigError: The file is missing or is not YAML, or a value does not hold.
     """
@@ -380,9 +345,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
+    _anchor(data, path.parent)
     for assignment in overrides:
         override(data, assignment)
     return parse_config(data)
+
+
+def _anchor(data: dict[str, Any], folder: Path) -> None:
+    """Make the path of a target table one from here, instead of one from the folder of its file."""
+    dataset = data.get("dataset")
+    if isinstance(dataset, dict) and is_table(dataset.get("target")):
+        dataset["target"] = str(folder / dataset["target"])
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

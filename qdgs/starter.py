@@ -36,9 +36,12 @@ dataset:
   groups:                             # how measures become groups, and which judged attribute answers to each
     color: {cut: auto, gap: 0.05, low: red, high: blue, audit: color}
     edges: {cut: auto, gap: 0.05, low: triangle, high: square, audit: shape}
-  target: uniform                     # or shares: {red/triangle: 0.4, red/square: 0.1, …}
+  target: uniform                     # or shares: {red/triangle: 0.4, …}, or a table of them: census.csv
   per_cell: 4                         # at most so many images from one cell
   on_shortage: stop                   # or accept: fewer images where a group cannot be filled
+  # balance: {quality: {bins: 4}}     # a number that the teacher reads, to be balanced within every group
+  # identities: {images: 9, offset: 0.2}            # several images of each latent; clusters of latents
+  # layout: identity                  # folders by identity instead of by label
 
 # Who looks at the images. The teacher places the cuts, the gate keeps broken images out, the auditor grades
 # the result and holds no other role.

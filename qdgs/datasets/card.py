@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from qdgs.datasets.balance import balance_sentences
+from qdgs.datasets.identities import identity_sentences
 from qdgs.datasets.manifest import write_failure
 from qdgs.datasets.metadata import column_types, label_names, metadata_table
 from qdgs.errors import QdgsError
@@ -186,6 +188,8 @@ def _choosing(report: Mapping[str, Any]) -> Iterable[str]:
         )
     if report.get("min_distance"):
         yield f"{report['duplicates']:,} near-duplicates of other images were dropped."
+    yield from balance_sentences(report.get("balance"))
+    yield from identity_sentences(report.get("identities"))
 
 
 def _cuts(metadata: Mapping[str, Any]) -> str:
@@ -245,11 +249,14 @@ def _audit(audit: Mapping[str, Any] | None) -> str:
 
 def _use(metadata: Mapping[str, Any]) -> str:
     names = metadata["values"].get(metadata["label"], [])
+    folders = "which numbers labels alphabetically"
+    if metadata.get("layout") == "identity":
+        folders = "whose classes are then the identities"
     return (
         "```python\nfrom datasets import load_dataset\n\n"
         'images = load_dataset("imagefolder", data_dir="DATASET", split="train")  # the folder of this card\n'
         f'images[0]["image"], images[0]["label"], images[0]["group"]  # label: {", ".join(names)}\n```\n\n'
-        "`train/` is also a folder for torchvision's `ImageFolder`, which numbers labels alphabetically."
+        f"`train/` is also a folder for torchvision's `ImageFolder`, {folders}."
     )
 
 

@@ -23,8 +23,8 @@ SHARD_IMAGES = 10_000
 def export(dataset: Path, out: Path, *, format: str, shard_images: int = SHARD_IMAGES) -> list[Path]:
     """Copy a rendered dataset into another format.
 
-    - `imagefolder`: `train/<label>/<id>.png` with `metadata.parquet` and the card, for Hugging Face and for
-      torchvision's ImageFolder.
+    - `imagefolder`: `train/<label>/<id>.png`, or by identity where the dataset is, with `metadata.parquet`
+      and the card, for Hugging Face and for torchvision's ImageFolder.
     - `csv`: the same images and `index.csv`, one row an image, labels by number and by name.
     - `webdataset`: `train-000000.tar`, … with `<id>.png`, `<id>.cls` and `<id>.json`; the same bytes every
       time.

@@ -1,15 +1,19 @@
 """From archive to dataset: which solutions, in which group, under which label."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from qdgs.config import DatasetConfig
+from qdgs.datasets.balance import Nuisances
 from qdgs.datasets.duplicates import DuplicateFilter
 from qdgs.datasets.groups import Cuts
+from qdgs.datasets.identities import Variations, check_count, cluster, identities_report, identity_names
+from qdgs.datasets.manifest import latent_columns
 from qdgs.datasets.selection import Embed, Gate, Pool, Selection
 from qdgs.datasets.shortage import PriorCounts, Shortage, ShortageError, mass_upper_bound
 from qdgs.errors import InputError, QdgsError
@@ -57,6 +61,8 @@ class FlattenReport:
         duplicates: Candidates dropped as near-duplicates.
         min_distance: Distance below which two images are near-duplicates.
         shortages: Groups that are short of images.
+        identities: Identities and offsets, where there are any (`identities_report`).
+        balance: Balance over nuisances, where it was asked for (`Nuisances.report`).
     """
 
     solutions: int
@@ -71,6 +77,8 @@ class FlattenReport:
     duplicates: int
     min_distance: float
     shortages: tuple[Shortage, ...]
+    identities: Mapping[str, Any] | None = None
+    balance: Mapping[str, Any] | None = None
 
     @property
     def gate_acceptance(self) -> float | None:
@@ -81,8 +89,10 @@ class FlattenReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
+        optional = ("identities", "balance")
+        told = {key: value for key, value in asdict(self).items() if key not in optional or value is not None}
         return {
-            **asdict(self),
+            **told,
             "gate_acceptance": self.gate_acceptance,
             "shortages": [shortage.to_json() for shortage in self.shortages],
         }
@@ -107,6 +117,8 @@ def flatten(
     min_distance: float = 0.0,
     prior: PriorCounts | None = None,
     evaluations: int | None = None,
+    variations: Variations | None = None,
+    nuisances: Nuisances | None = None,
     chunk: int = 256,
 ) -> Flattened:
     """Choose solutions so that every group has exactly its share of the dataset.
@@ -116,6 +128,10 @@ def flatten(
     near-duplicate of an image that is already in gives its place to the next. The images are numbered so
     that every prefix of the dataset is balanced too. The result depends on the solutions and the seed, not
     on the order of the rows.
+
+    Where nuisances are to be balanced, the next candidate of a group is, of those that are left, the first of
+    the bin that has given the fewest images. With identities each solution gives several images (limits on
+    cells and near-duplicates then count solutions), and solutions are clustered into identities.
 
     Args:
         solutions: The reservoir, one row a (cell, rank): see `qdgs.datasets.manifest`.
@@ -129,6 +145,8 @@ def flatten(
         min_distance: Images nearer than this to one already in are dropped.
         prior: Groups of random samples, for what a shortage means.
         evaluations: Evaluations of the search, likewise.
+        variations: Makes further images of a solution, where `dataset.identities` asks for several.
+        nuisances: Reads what `dataset.balance` asks for.
         chunk: Candidates judged at once.
 
     Returns:
@@ -139,9 +157,18 @@ def flatten(
         ShortageError: A group cannot be filled and `on_shortage` is "stop".
         QdgsError: There is no image at all.
     """
+    _check_parts(dataset, variations, nuisances)
     rows = _canonical(solutions, list(dataset.groups))
     pool = Pool(rows, dataset, cuts, seed)
-    selection = Selection(pool, dataset.per_cell, DuplicateFilter(min_distance if embed else 0.0))
+    check_count(dataset, dict(zip(pool.names, pool.wanted.tolist(), strict=True)))
+    bins = nuisances.bins_of(rows, pool.order, pool.latents_wanted, chunk) if nuisances else None
+    selection = Selection(
+        pool,
+        dataset.per_cell,
+        DuplicateFilter(min_distance if embed else 0.0),
+        strata=None if nuisances is None or bins is None else nuisances.strata(bins),
+        vary=variations,
+    )
     while proposed := selection.propose():
         for start in range(0, len(proposed), chunk):
             selection.settle(rows, np.array(proposed[start : start + chunk]), gate, embed)
@@ -154,8 +181,32 @@ def flatten(
             f"{pool.below_floor:,} are below the quality floor, {pool.in_gap:,} in a gap, "
             f"{selection.rejected.sum():,} rejected by the gate; search longer, or loosen these"
         )
-    manifest = _manifest(rows, pool, selection, dataset)
-    return Flattened(manifest, _report(manifest, selection, gate is not None, shortages))
+    chosen = _chosen(rows, selection)
+    manifest = _manifest(chosen, pool, dataset, seed)
+    report = _report(manifest, selection, gate is not None, shortages)
+    if dataset.identities:
+        report = replace(report, identities=identities_report(manifest, dataset, variations))
+    if nuisances is not None and bins is not None:
+        groups = pool.groups[chosen.origins]
+        taken = {name: chosen.origins[groups == group] for group, name in enumerate(pool.names)}
+        order = dict(zip(pool.names, pool.order, strict=True))
+        report = replace(report, balance=nuisances.report(bins, taken, order))
+    return Flattened(manifest, report)
+
+
+def _check_parts(dataset: DatasetConfig, variations: Variations | None, nuisances: Nuisances | None) -> None:
+    """See that what the configuration asks for can be done: nothing of it is left out in silence."""
+    if (dataset.per_latent > 1) != (variations is not None):
+        raise InputError(
+            "variations: expected them where dataset.identities asks for several images of a latent, and "
+            f"there alone, got {'none' if variations is None else 'some'}"
+        )
+    read = {nuisance.name for nuisance in nuisances.each} if nuisances else set()
+    if read != set(dataset.balance):
+        raise InputError(
+            f"nuisances: expected those of dataset.balance ({', '.join(dataset.balance) or 'none'}), got "
+            f"{', '.join(sorted(read)) or 'none'}"
+        )
 
 
 def _canonical(solutions: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
@@ -203,27 +254,56 @@ def _shortage(
     )
 
 
-def _manifest(rows: pd.DataFrame, pool: Pool, selection: Selection, dataset: DatasetConfig) -> pd.DataFrame:
-    chosen = np.array(selection.interleaved(), dtype=np.int64)
-    width = max(6, len(str(len(chosen))))
-    columns: dict[str, Any] = {"id": [f"{number:0{width}d}" for number in range(len(chosen))]}
+class _Chosen(NamedTuple):
+    """Images in their order: their rows, and the number of the candidate that each comes from `(images,)`."""
+
+    rows: pd.DataFrame
+    origins: NDArray[np.int64]
+
+
+def _chosen(rows: pd.DataFrame, selection: Selection) -> _Chosen:
+    numbers = np.array(selection.interleaved(), dtype=np.int64)
+    if selection.vary is None:
+        return _Chosen(rows.iloc[numbers].reset_index(drop=True), numbers)
+    images = pd.concat([rows.assign(offset=np.int64(0)), *selection.variations]).iloc[numbers]
+    return _Chosen(images.reset_index(drop=True), images.index.to_numpy(np.int64))
+
+
+def _manifest(chosen: _Chosen, pool: Pool, dataset: DatasetConfig, seed: int) -> pd.DataFrame:
+    taken, origins = chosen
+    width = max(6, len(str(len(taken))))
+    columns: dict[str, Any] = {"id": [f"{number:0{width}d}" for number in range(len(taken))]}
     for column, (measure, group) in enumerate(dataset.groups.items()):
-        columns[f"group_{measure}"] = [group.names[code] for code in pool.values[chosen, column]]
+        columns[f"group_{measure}"] = [group.names[code] for code in pool.values[origins, column]]
     columns["label"] = columns[f"group_{dataset.label}"]
-    columns["group"] = [pool.names[code] for code in pool.groups[chosen]]
-    columns["file"] = [
-        f"train/{label}/{name}.png" for label, name in zip(columns["label"], columns["id"], strict=True)
-    ]
+    columns["group"] = [pool.names[code] for code in pool.groups[origins]]
     first = ["id", "file", "label", "group"]
+    if dataset.identities:
+        taken = taken if "offset" in taken else taken.assign(offset=np.int64(0))
+        columns["identity"] = _identities(taken, origins, pool, dataset, seed)
+        first.append("identity")
+    folders = zip(columns[dataset.layout], columns["id"], strict=True)
+    columns["file"] = [f"train/{folder}/{name}.png" for folder, name in folders]
     described = pd.DataFrame(columns, dtype="str")
     described = described[first + [column for column in columns if column not in first]]
-    taken = rows.iloc[chosen].reset_index(drop=True)
     return pd.concat([described, taken[_ordered(list(taken.columns))]], axis=1)
 
 
+def _identities(
+    images: pd.DataFrame, origins: NDArray[np.int64], pool: Pool, dataset: DatasetConfig, seed: int
+) -> list[str]:
+    """Name of the identity of each image: that of the solution that it comes from."""
+    assert dataset.identities is not None, "asked for with identities alone"
+    own = images["offset"].to_numpy() == 0
+    latents = images.loc[own, latent_columns(images)].to_numpy(np.float32)
+    found = cluster(latents, pool.groups[origins[own]], dataset.identities.count, seed=seed)
+    of_origin = dict(zip(origins[own].tolist(), identity_names(found), strict=True))
+    return [of_origin[origin] for origin in origins.tolist()]
+
+
 def _ordered(columns: list[str]) -> list[str]:
-    """cell, rank, objective, measures, lineage, latents."""
-    first = ["cell", "rank", "objective"]
+    """cell, rank, offset of an identity's image, objective, measures, lineage, latents."""
+    first = ["cell", "rank", *(column for column in columns if column == "offset"), "objective"]
     latents = sorted(column for column in columns if column.startswith("latent_"))
     last = [column for column in columns if column == "lineage"] + latents
     return first + [column for column in columns if column not in first + last] + last

@@ -3,6 +3,9 @@
 Columns: `id` ("000123"), `file` ("train/<label>/<id>.png"), `label` (value of the label measure), `group`
 (values joined with "/"), `group_<measure>` a grouped measure, `cell`, `rank`, `objective`, the measures by
 their names, `lineage`, and the latent as `latent_0000`, …
+
+With identities also `identity` ("0012") and `offset`: 0 where the latent is the archive's own, else the
+number of the offset that is in it. Laid out by identity, `file` is "train/<identity>/<id>.png".
 """
 
 import json
@@ -21,6 +24,8 @@ from torch import Tensor
 from qdgs.errors import CorruptFileError, InputError, QdgsError
 
 KEY = b"qdgs"
+LAYOUTS = {"label": "labels", "identity": "identities"}
+"""Columns that may name the folders of the images, and what many of them are called."""
 
 
 class Manifest(NamedTuple):
@@ -50,6 +55,7 @@ def manifest_metadata(
     search: Mapping[str, Any] | None = None,
     report: Mapping[str, Any] | None = None,
     license: str = "unknown",
+    layout: str = "label",
 ) -> dict[str, Any]:
     """What a manifest says of the dataset as a whole; the dataset card is written from it.
 
@@ -67,7 +73,9 @@ def manifest_metadata(
         search: What is worth telling of the search, for instance algorithm and evaluations.
         report: What `FlattenReport.to_json` gives.
         license: Licence of the images, as Hugging Face spells it.
+        layout: Column that names the folders of the images; told where it is not the label.
     """
+    laid_out = {} if layout == "label" else {"layout": layout}
     return {
         "generator": dict(generator),
         "guide": dict(guide),
@@ -82,6 +90,7 @@ def manifest_metadata(
         "search": dict(search or {}),
         "report": dict(report) if report is not None else None,
         "license": license,
+        **laid_out,
     }
 
 
@@ -124,7 +133,7 @@ def read_manifest(path: Path) -> Manifest:
             f"({_first_line(error)}); run qdgs flatten again"
         ) from None
     rows: pd.DataFrame = table.to_pandas()
-    _check(path, rows)
+    _check(path, rows, metadata.get("layout", "label") if isinstance(metadata, dict) else "label")
     return Manifest(rows, metadata)
 
 
@@ -148,22 +157,23 @@ def write_failure(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else _first_line(error)
 
 
-def _check(path: Path, rows: pd.DataFrame) -> None:
-    missing = [column for column in ("id", "file", "label", "group") if column not in rows]
+def _check(path: Path, rows: pd.DataFrame, layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise CorruptFileError(f"{path}: expected a layout among {', '.join(LAYOUTS)}, got {layout!r}")
+    needed = dict.fromkeys(("id", "file", "label", "group", layout))
+    missing = [column for column in needed if column not in rows]
     if missing or not latent_columns(rows):
-        raise CorruptFileError(
-            f"{path}: expected columns id, file, label, group and latents, got no {missing}"
-        )
+        raise CorruptFileError(f"{path}: expected columns {', '.join(needed)} and latents, got no {missing}")
     if rows["id"].duplicated().any():
         raise CorruptFileError(f"{path}: expected distinct ids, got {rows['id'].duplicated().sum()} twice")
     # A manifest may come from elsewhere: its paths must not lead out of the dataset's folder.
-    expected = "train/" + rows["label"] + "/" + rows["id"] + ".png"
-    names = {name for column in ("label", "id") for name in rows[column].unique()}
+    expected = "train/" + rows[layout] + "/" + rows["id"] + ".png"
+    names = {name for column in (layout, "id") for name in rows[column].unique()}
     outside = any(name.strip(".") == "" or set(name) & set("/\\\0") for name in names)
     if outside or not (rows["file"] == expected).all():
         wrong = rows.loc[rows["file"] != expected, "file"]
-        got = repr(wrong.iloc[0]) if len(wrong) else "labels or ids that are no plain names"
-        raise CorruptFileError(f"{path}: expected files train/<label>/<id>.png, got {got}")
+        got = repr(wrong.iloc[0]) if len(wrong) else f"{LAYOUTS[layout]} or ids that are no plain names"
+        raise CorruptFileError(f"{path}: expected files train/<{layout}>/<id>.png, got {got}")
 
 
 def _first_line(error: Exception) -> str:

@@ -10,12 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from qdgs.config import DatasetConfig, group_names, target_shares
 from qdgs.datasets.duplicates import DuplicateFilter
 from qdgs.datasets.groups import IN_GAP, Cuts, assign_values, exact_counts, group_codes
+from qdgs.datasets.queues import Queue
 from qdgs.errors import InputError
 from qdgs.randomness import Stream, stream
 
 Gate = Callable[[pd.DataFrame], ArrayLike]
 Embed = Callable[[pd.DataFrame], ArrayLike]
 Integers = NDArray[np.int64]
+Vary = Callable[[pd.DataFrame, Integers], pd.DataFrame]
+"""Rows and how many variations of each are wanted `(n,)` → at most so many of each.
+
+A variation is a row with its own latent, measures and objective; its index is that of the row it is of.
+"""
 
 
 class Pool:
@@ -25,6 +31,7 @@ class Pool:
         names: Groups, in the order of `config.group_names`; positions in it stand for groups below.
         shares: Group → its target share.
         wanted: Images wanted of each group, `(groups,)`.
+        per_latent: Images that one row gives.
         values: Value of each row on each grouped measure, `(n, measures)`.
         groups: Group of each row, `(n,)`.
         cells: Cell of each row, `(n,)`.
@@ -37,6 +44,7 @@ class Pool:
         self.names = group_names(dataset.groups)
         self.shares = target_shares(dataset)
         self.wanted = np.array(list(exact_counts(self.shares, dataset.images).values()))
+        self.per_latent = dataset.per_latent
         self.values = assign_values(rows, dataset, cuts)
         self.groups = group_codes(self.values, dataset)
         self.cells = rows["cell"].to_numpy(np.int64)
@@ -51,6 +59,11 @@ class Pool:
             for group in range(len(self.names))
         ]
 
+    @property
+    def latents_wanted(self) -> list[int]:
+        """Rows that the images wanted of each group take."""
+        return [-(-int(wanted) // self.per_latent) for wanted in self.wanted]
+
     def scarcest_first(self) -> list[int]:
         """Groups by candidates per wanted image, so that plentiful ones do not take what scarce ones need."""
         plenty = [len(rows) / max(1, wanted) for rows, wanted in zip(self.order, self.wanted, strict=True)]
@@ -60,20 +73,38 @@ class Pool:
 class Selection:
     """What has been tried and taken so far.
 
+    Args:
+        pool: Candidates.
+        per_cell: At most so many of one cell.
+        duplicates: Tells near-duplicates among candidates; variations are not shown to it.
+        strata: Stratum of each candidate `(n,)`, to be taken evenly within its group.
+        vary: Makes further images of what is taken, up to the pool's `per_latent`.
+
     Attributes:
-        taken: For each group the rows taken, in order.
+        taken: For each group the images taken, in order: a row's number, or beyond all rows a variation's.
+        variations: Further images of rows taken, in parts, with the row's number as index.
         pending: For each group the candidates not tried yet.
         judged: Candidates that the gate saw, `(groups,)`.
         rejected: Candidates that it rejected, `(groups,)`.
         duplicates: Candidates dropped as near-duplicates, `(groups,)`.
     """
 
-    def __init__(self, pool: Pool, per_cell: int, duplicates: DuplicateFilter) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        per_cell: int,
+        duplicates: DuplicateFilter,
+        *,
+        strata: Integers | None = None,
+        vary: Vary | None = None,
+    ) -> None:
         self.pool = pool
         self.per_cell = per_cell
         self.filter = duplicates
+        self.vary = vary
         self.turns = pool.scarcest_first()
-        self.pending = [list(order) for order in pool.order]
+        self.pending = [Queue(order, strata, first=group) for group, order in enumerate(pool.order)]
+        self.variations: list[pd.DataFrame] = []
         self.taken: list[list[int]] = [[] for _ in pool.names]
         self.used: dict[int, int] = {}
         self.judged = np.zeros(len(pool.names), dtype=np.int64)
@@ -81,32 +112,29 @@ class Selection:
         self.duplicates = np.zeros(len(pool.names), dtype=np.int64)
 
     def propose(self) -> list[int]:
-        """For every group as many further candidates as it lacks images, scarcest group first.
+        """For every group as many further candidates as its missing images take, scarcest group first.
 
         Their cells count them at once; `settle` gives back the place of those that do not get in.
         """
         return [row for group in self.turns for row in self._propose(group)]
 
     def _propose(self, group: int) -> list[int]:
-        missing = self.pool.wanted[group] - len(self.taken[group])
-        pending = self.pending[group]
-        proposed: list[int] = []
-        waiting: list[int] = []
-        position = 0
-        while position < len(pending) and len(proposed) < missing:
-            row = pending[position]
-            position += 1
-            cell = int(self.pool.cells[row])
-            if self.used.get(cell, 0) < self.per_cell:
-                self.used[cell] = self.used.get(cell, 0) + 1
-                proposed.append(row)
-            else:
-                waiting.append(row)
-        self.pending[group] = waiting + pending[position:]
-        return proposed
+        missing = self._missing(group)
+        return self.pending[group].propose(-(-missing // self.pool.per_latent), self._reserve)
+
+    def _missing(self, group: int) -> int:
+        return int(self.pool.wanted[group]) - len(self.taken[group])
+
+    def _reserve(self, row: int) -> bool:
+        """Take a place of the row's cell, where there is one."""
+        cell = int(self.pool.cells[row])
+        free = self.used.get(cell, 0) < self.per_cell
+        if free:
+            self.used[cell] = self.used.get(cell, 0) + 1
+        return free
 
     def settle(self, rows: pd.DataFrame, chosen: Integers, gate: Gate | None, embed: Embed | None) -> None:
-        """Judge candidates, drop near-duplicates, take the rest."""
+        """Judge candidates, drop near-duplicates, take the rest and their variations."""
         accepted = np.ones(len(chosen), dtype=bool)
         if gate is not None:
             accepted = _verdicts(gate(rows.iloc[chosen]), len(chosen))
@@ -120,6 +148,21 @@ class Selection:
             self.taken[self.pool.groups[row]].append(int(row))
         for row in np.concatenate([chosen[~accepted], chosen[accepted][~kept]]):
             self.used[int(self.pool.cells[row])] -= 1
+            self.pending[self.pool.groups[row]].turn_down(int(row))
+        if self.vary is not None and kept.any():
+            self._add_variations(rows, chosen[accepted][kept], self.vary)
+
+    def _add_variations(self, rows: pd.DataFrame, taken: Integers, vary: Vary) -> None:
+        missing = {int(group): self._missing(group) for group in np.unique(self.pool.groups[taken])}
+        wanted = np.zeros(len(taken), dtype=np.int64)
+        for place, group in enumerate(self.pool.groups[taken]):
+            wanted[place] = min(self.pool.per_latent - 1, missing[int(group)])
+            missing[int(group)] -= int(wanted[place])
+        made = vary(rows.iloc[taken], wanted)
+        first = len(rows) + sum(len(part) for part in self.variations)
+        self.variations.append(made)
+        for number, row in enumerate(made.index, start=first):
+            self.taken[self.pool.groups[row]].append(number)
 
     def _count(self, counter: Integers, rows: Integers) -> None:
         np.add.at(counter, self.pool.groups[rows], 1)

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from qdgs.config import DatasetConfig, JudgesConfig
+from qdgs.datasets.balance import balance_sentences
+from qdgs.datasets.identities import identity_sentences
 from qdgs.datasets.manifest import read_manifest
 from qdgs.errors import CorruptFileError
 from qdgs.fairness.audit import JudgedImages, audit, audited_groups, audited_targets
@@ -174,7 +176,13 @@ def _notes(run: Run, scorer: Scorer) -> list[str]:
         )
     if judges.teacher and judges.auditor and judges.teacher.name != judges.auditor.name:
         notes.append(f"The cuts between groups were placed with labels of {judges.teacher.name}.")
-    return notes + _taught(scorer, judges)
+    return [*notes, *_taught(scorer, judges), *_chosen(run)]
+
+
+def _chosen(run: Run) -> list[str]:
+    """What was balanced beside the groups, and what identities are."""
+    flattened = read_json(run.path / FLATTEN)
+    return [*balance_sentences(flattened.get("balance")), *identity_sentences(flattened.get("identities"))]
 
 
 def _taught(scorer: Scorer, judges: JudgesConfig) -> list[str]:

@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 
 from qdgs.datasets.duplicates import duplicate_distance
 from qdgs.datasets.flatten import flatten
-from qdgs.datasets.manifest import latents_of, manifest_metadata, write_manifest
+from qdgs.datasets.identities import Variations, small_offsets
+from qdgs.datasets.manifest import manifest_metadata, write_manifest
 from qdgs.datasets.shortage import ShortageError
 from qdgs.fairness.diversity import PixelEmbedding
-from qdgs.fairness.intervals import Array
 from qdgs.files import write_json
 from qdgs.generators.base import Generator, generate
-from qdgs.judges.base import Judge
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run, Step, Watch
 from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.candidates import Candidates, rescorer
 from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
 from qdgs.stages.frames import read_frame
 from qdgs.stages.identity import identity
 from qdgs.stages.judges import teacher_of
+from qdgs.stages.nuisances import open_nuisances
 from qdgs.stages.scoring import Scorer, load_scorer
 from qdgs.stages.search import RESERVOIR, Settled
 
@@ -38,53 +39,6 @@ YARDSTICK = 2
 
 They are not those that the audit counts near-duplicates by: against its own yardstick a set has none.
 """
-
-
-class Candidates:
-    """Renders candidates once, for the gate and for the near-duplicates alike.
-
-    Args:
-        generator: Renders.
-        embedding: The yardstick of near-duplicates.
-        gate: Tells what is whole; sees no attribute here, only its `accepted` is asked for.
-        micro_batch: Rows rendered at once.
-        device: Where the generator works.
-    """
-
-    def __init__(
-        self,
-        generator: Generator,
-        embedding: PixelEmbedding,
-        gate: Judge | None,
-        *,
-        micro_batch: int,
-        device: str,
-    ) -> None:
-        self._generator = generator
-        self._embedding = embedding
-        self._gate = gate
-        self._micro_batch = micro_batch
-        self._device = device
-        self._embedded: dict[Any, Array] = {}
-
-    def accept(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which rows the gate accepts, `(n,)`."""
-        assert self._gate is not None, "without a gate nobody asks"
-        images = self._images(rows)
-        self._embedded = dict(zip(rows.index, self._embedding.transform(images), strict=True))
-        return self._gate.judge(images)["accepted"].to_numpy(bool)
-
-    def embed(self, rows: pd.DataFrame) -> Array:
-        """Embeddings `(n, embedding_dim)` of the rows' images."""
-        if all(index in self._embedded for index in rows.index):
-            return np.stack([self._embedded[index] for index in rows.index])
-        return self._embedding.transform(self._images(rows))
-
-    def _images(self, rows: pd.DataFrame) -> torch.Tensor:
-        latents = latents_of(rows, self._device)
-        return torch.cat(
-            [as_stored(batch) for batch in generate(self._generator, latents, self._micro_batch)]
-        )
 
 
 def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
@@ -159,6 +113,27 @@ def _flatten(
         min_distance=_min_distance(run, scorer.generator, embedding, device=device),
         prior=prior_counts(samples, dataset, cuts),
         evaluations=run.summary.get("evaluations"),
+        variations=_variations(run, scorer, bank, candidates if gate else None, cuts, device=device),
+        nuisances=open_nuisances(run.config, bank, candidates.images, device=device, watch=watch),
+    )
+
+
+def _variations(
+    run: Run, scorer: Scorer, bank: Bank, gated: Candidates | None, cuts: Cuts, *, device: str
+) -> Variations | None:
+    """What makes further images of a latent, None where each has one."""
+    dataset, settled = run.config.dataset, Settled.of(run)
+    if dataset.identities is None or dataset.per_latent == 1:
+        return None
+    std = dataset.identities.offset * bank.latents.std(dim=0).cpu().numpy()
+    return Variations(
+        small_offsets(dataset.per_latent, std, seed=run.config.seed),
+        dataset,
+        cuts.points,
+        rescore=rescorer(
+            scorer, settled.calibration.scale, micro_batch=settled.config.micro_batch, device=device
+        ),
+        gate=gated.are_whole if gated else None,
     )
 
 
@@ -203,4 +178,5 @@ def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, d
         judges={role: judge.name for role, judge in judges.items() if judge},
         search={"algorithm": settled.algorithm, "evaluations": run.summary.get("evaluations")},
         report=report,
+        layout=config.dataset.layout,
     )

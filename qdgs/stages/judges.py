@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pandas as pd
+import torch
+
 from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, Named, RunConfig, audited_attributes
 from qdgs.errors import ConfigError
 from qdgs.judges.base import Judge
 from qdgs.parts import Device, load_judge
+from qdgs.registry import nearest
 
 
 def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
@@ -27,6 +31,48 @@ def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
         auditor = load_judge(judges.auditor, device=device, role="auditor")
         check_attributes(_audited(config.dataset, judges.auditor.name), auditor, judges.auditor.name)
         _check_measures(config, auditor, judges.auditor.name)
+    for named, columns in readers(config):
+        judge = load_judge(named, device=device, role=config.dataset.balance[columns[0]].judge)
+        read = judge.judge(torch.zeros(1, 3, 64, 64, device=device))
+        for column in columns:
+            check_column(column, read, named.name)
+
+
+def readers(config: RunConfig) -> list[tuple[Named, list[str]]]:
+    """Each judge that reads what is to be balanced within groups, and which of its columns that are."""
+    found: list[tuple[Named, list[str]]] = []
+    for column, nuisance in config.dataset.balance.items():
+        named = config.judges.reader(nuisance.judge)
+        assert named is not None, "the configuration was checked for it"
+        columns = next((columns for other, columns in found if other == named), None)
+        if columns is None:
+            found.append((named, [column]))
+        else:
+            columns.append(column)
+    return found
+
+
+def check_column(column: str, read: pd.DataFrame, name: str) -> None:
+    """See that a judge tells a number of that name.
+
+    Args:
+        column: The name.
+        read: The judge's rows.
+        name: The judge's name.
+
+    Raises:
+        ConfigError: It tells no such column, or one that holds no numbers.
+    """
+    numbers = [str(other) for other in read if _is_number(read[other])]
+    if column not in numbers:
+        raise ConfigError(
+            f"dataset.balance.{column}: expected a number that {name!r} tells of an image, got "
+            f"{'a column of other values' if column in read else 'none'}{nearest(column, numbers)}"
+        )
+
+
+def _is_number(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
 def automatic_groups(dataset: DatasetConfig) -> dict[str, GroupConfig]:

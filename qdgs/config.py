@@ -7,36 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from qdgs.errors import ConfigError
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.registry import nearest
+from qdgs.roles import JudgesConfig as JudgesConfig
+from qdgs.roles import Model as Model
+from qdgs.roles import Named as Named
 from qdgs.values import ColumnName, GroupValue, Integer, OptionalPrompts, Prompts, Real, refuse_the_same
 
 ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega")
 Algorithm = Literal[
     "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
 ]
-
-
-class Model(BaseModel):
-    """A mapping of the configuration: unknown keys are refused, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Named(BaseModel):
-    """A name from a registry, and options for what it stands for."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Every key but the name."""
-        return dict(self.model_extra or {})
 
 
 class ClipConfig(Model):
@@ -50,7 +35,7 @@ class ObjectiveConfig(Model):
     """What a good image is, in words."""
 
     positive: Prompts
-    negative: OptionalPrompts = []
+    negative: OptionalPrompts = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _sides_differ(self) -> Self:
@@ -162,9 +147,9 @@ class SearchConfig(Model):
 class GroupConfig(Model):
     """How a measure becomes groups, and which judged attribute answers to it.
 
-    `cut` is one point ("auto": calibrated on images labelled by the teacher), or several for more groups;
-    solutions within `gap` of a cut are dropped. `values` names the groups from low to high; `low` and
-    `high` are shorthand for two.
+    `cut` is one point, or several for more groups, or "auto": as many as the values need, calibrated on
+    images labelled by the teacher. Solutions within `gap` of a cut are dropped. `values` names the groups
+    from low to high; `low` and `high` are shorthand for two.
     """
 
     cut: Literal["auto"] | Real | list[Real] = "auto"
@@ -190,7 +175,10 @@ class GroupConfig(Model):
     def _check(self) -> Self:
         if self.values and (self.low or self.high):
             raise ValueError("expected either values or low and high, got both")
-        cuts = [0.0] if self.cuts is None else self.cuts
+        if self.cuts is None:
+            cuts = [float(place) for place in range(max(len(self.names) - 1, 1))]
+        else:
+            cuts = self.cuts
         if cuts != sorted(set(cuts)):
             raise Mistake("cut", f"expected ascending cut points, got {cuts}")
         if len(self.names) != len(cuts) + 1:
@@ -220,39 +208,6 @@ class DatasetConfig(Model):
     quality_floor: Real | None = None
     duplicate_quantile: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.01
     on_shortage: Literal["stop", "accept"] = "stop"
-
-
-class JudgesConfig(Model):
-    """Who judges: the teacher's labels calibrate cuts, the gate sees quality only, the auditor grades.
-
-    The auditor holds no other role, unless `shared` is true, and then every result says so.
-    """
-
-    teacher: Named | None = None
-    gate: Named | None = None
-    auditor: Named | None = None
-    shared: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _names(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        roles = ("teacher", "gate", "auditor")
-        return {k: {"name": v} if k in roles and isinstance(v, str) else v for k, v in data.items()}
-
-    @model_validator(mode="after")
-    def _auditor_alone(self) -> Self:
-        if self.auditor is None or self.shared:
-            return self
-        for role in ("teacher", "gate"):
-            other = getattr(self, role)
-            if other is not None and other.name == self.auditor.name:
-                raise ValueError(
-                    f"expected an auditor that holds no other role, got {self.auditor.name!r} as {role} and "
-                    "auditor; name another judge, or set judges.shared to true and every result will say so"
-                )
-        return self
 
 
 class AuditConfig(Model):

@@ -1,4 +1,4 @@
-"""Make the shipped bank of judged faces: random samples of `dcgan-digiface`, read once by the judges of faces.
+"""Make the shipped bank of judged faces: random samples of `dcgan-digiface`, read once by three judges.
 
     python experiments/weights/faces_bank.py --out qdgs/weights/faces-bank
 
@@ -104,7 +104,8 @@ def write_bank(args: argparse.Namespace, rows: pd.DataFrame, keys: Mapping[str, 
     args.out.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), args.out / TABLE, compression="zstd")
     card = {
-        "command": f"python experiments/weights/faces_bank.py --out qdgs/weights/faces-bank --rows {len(rows)}",
+        "command": "python experiments/weights/faces_bank.py --out qdgs/weights/faces-bank "
+        f"--rows {len(rows)}",
         "licence": "MIT",
         "source": f"random samples of {GENERATOR}, read by {', '.join(JUDGES)}; numbers, no images: latents "
         "are drawn again from the seed (qdgs.stages.judged_bank.JudgedBank)",

@@ -1,4 +1,4 @@
-"""A large bank of random samples that were judged once and are shipped: numbers, from which samples come back.
+"""A large bank of random samples, judged once and shipped: numbers, from which the samples come back.
 
 Rare groups need tens of thousands of samples, and judges of faces take tens of minutes to read these.
 """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, Named, RunConfig, audited_attributes
+from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, RunConfig, audited_attributes
 from qdgs.errors import ConfigError
 from qdgs.judges.base import Judge
 from qdgs.parts import Device, load_judge
+from qdgs.roles import Judges
 
 
 def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
@@ -34,7 +35,7 @@ def automatic_groups(dataset: DatasetConfig) -> dict[str, GroupConfig]:
     return {name: group for name, group in dataset.groups.items() if group.cuts is None}
 
 
-def teacher_of(judges: JudgesConfig) -> Named:
+def teacher_of(judges: JudgesConfig) -> Judges:
     """Who labels the images that cuts are found on: the teacher, or the gate where there is none.
 
     Raises:

@@ -135,7 +135,8 @@ LIGHTNESS: dict[str, tuple[Fit, tuple[str, ...]]] = {
         (
             "A person with light skin.", "a light face", "a face with light skin", "a light-skinned person",
             "skin that looks light", "a photo of a person with light skin", "a person with pale skin",
-            "a portrait with a light complexion", "someone whose skin looks light", "a pale face", "light skin",
+            "a portrait with a light complexion", "someone whose skin looks light", "a pale face",
+            "light skin",
         ),
     ),
 }  # fmt: skip

@@ -53,9 +53,9 @@ CONFIG = {
     },
 }
 SOURCE = (
-    "trained by this project on samples of dcgan-digiface (renders made from the scans of consenting people), "
-    "captioned by the judges faces-dlib (age, presentation, whether a face is found and sharp) and face-light "
-    "(apparent lightness), which therefore taught this guide its words"
+    "trained by this project on samples of dcgan-digiface (renders made from the scans of consenting "
+    "people), captioned by the judges faces-dlib (age, presentation, whether a face is found and sharp) and "
+    "face-light (apparent lightness), which therefore taught this guide its words"
 )
 UNKNOWN = (
     "hair (its length was not labelled), expression, pose, glasses, origin, identity, and anything but small "
@@ -63,8 +63,8 @@ UNKNOWN = (
     "skin: `dark skin` and `light skin` are the lightness of skin-coloured pixels, which exposure moves too"
 )
 HOW = (
-    "rank correlations (Spearman) of a guide's measure with a judge's score, over the images that the teacher "
-    "accepts and the judge can read; quality_auc: the objective against whether the teacher accepts"
+    "rank correlations (Spearman) of a guide's measure with a judge's score, over the images that the "
+    "teacher accepts and the judge can read; quality_auc: the objective against whether the teacher accepts"
 )
 SPOILED = 0.15
 """Share of a batch that is spoiled on the way."""

@@ -255,7 +255,7 @@ def measure_loss(measures: Tensor, known: Tensor, decorrelation: float) -> Tenso
 
 
 def _standardised(values: Tensor) -> Tensor:
-    return (values - values.mean(dim=0)) / values.std(dim=0).clamp_min(1e-4)
+    return (values - values.mean(dim=0)) / values.std(dim=0, correction=0).clamp_min(1e-4)
 
 
 def rate_of(step: int, steps: int, rate: float) -> float:

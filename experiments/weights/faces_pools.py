@@ -29,6 +29,7 @@ class Pools:
     """Pools by name, made once and kept in a folder."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._began = time.time()
 

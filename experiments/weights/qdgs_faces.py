@@ -28,7 +28,8 @@ from faces_agreement import agreement
 from faces_captions import FaceFacts, Fit, captions, facts_of, joined, vocabulary
 from faces_pools import SIZE, Pool, Pools, bank_pool, beyond_pool, latents_pool, spoiled
 from qdgs.compat import import_open_clip
-from qdgs.config import RunConfig, load_config
+from qdgs.config import RunConfig, load_config, plain
+from qdgs.files import fingerprint
 from qdgs.generators.base import Generator
 from qdgs.guides.clip import ClipEncoder
 from qdgs.guides.prompts import PromptGuide
@@ -350,9 +351,12 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    args.work.mkdir(parents=True, exist_ok=True)
-    config, kept = load_config(args.config), Pools(args.work)
+    config, command = load_config(args.config), command_of(args)
     bank, generator = JudgedBank.open(args.bank), load_generator("dcgan-digiface")
+    made_of = [bank.card["sha256"], args.seed, args.held_out, args.samples, args.beyond]
+    kept = Pools(args.work / f"pools-{fingerprint(made_of)[:12]}")
+    work = args.work / f"rounds-{fingerprint([made_of, command, plain(config)])[:12]}"
+    rounds_kept = Pools(work)
     held, last = args.held_out, min(args.held_out + args.samples, len(bank))
     prior = kept.get("prior", lambda: bank_pool(bank, generator, range(held, last)))
     held_out = kept.get("held_out", lambda: bank_pool(bank, generator, range(held)))
@@ -362,20 +366,20 @@ def main() -> None:
     lesson = Lesson.of(config, args.decorrelation)
     rounds, found = [], []
     for index, steps in enumerate(args.steps):
-        folder = args.work / f"round{index}"
+        folder = work / f"round{index}"
         if (folder / "state.pt").exists():
             lesson.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
             lesson.model.eval()
         else:
             lesson.train(
                 Lot.of(prior, beyond, found, args.balance),
-                args.work / f"unfinished{index}.pt",
+                work / f"unfinished{index}.pt",
                 steps=steps,
                 batch=args.batch,
                 rate=2e-3 if index == 0 else 1e-3,
                 seed=args.seed + index,
             )
-            save_model(lesson.model, folder, command_of(args), {})
+            save_model(lesson.model, folder, command, {})
             torch.save(lesson.model.state_dict(), folder / "state.pt")
         # the first hunt is not held by the prior's shell, so that it finds what lies beyond
         weights = config.guide.weights.model_copy(update={"latent_norm": 0.0} if index == 0 else {})
@@ -384,7 +388,7 @@ def main() -> None:
             config.guide.model_copy(update={"weights": weights}),
         )
         seek = partial(hunt, seed=args.seed + 10 + index, evaluations=args.hunt, most=args.judged)
-        elites = kept.get(
+        elites = rounds_kept.get(
             f"elites{index}",
             lambda guide=guide, seek=seek: latents_pool(generator, seek(guide, config, generator)),
         )
@@ -392,7 +396,7 @@ def main() -> None:
         rounds.append({name: agreement(guide, *pool) for name, pool in seen.items()})
         print(json.dumps(rounds[-1]), flush=True)
         found.append(elites)
-    save_model(lesson.model, args.out, command_of(args), {"figures": rounds[-1], "rounds": rounds})
+    save_model(lesson.model, args.out, command, {"figures": rounds[-1], "rounds": rounds})
 
 
 if __name__ == "__main__":

@@ -50,5 +50,5 @@ def test_cuts_that_do_not_grow_with_the_values_are_refused(settle):
     # dark and light lie together in two clumps, medium between: the second cut falls below the first
     measures = np.concatenate([np.full(10, 5.0), np.full(30, 0.0), np.full(12, 6.0), np.full(30, 4.9)])
     read = np.repeat(["dark", "medium", "medium", "light"], [10, 30, 12, 30])
-    with pytest.raises(InputError, match="expected cuts that grow with the values, got 5.5, 2.45"):
+    with pytest.raises(InputError, match=r"expected cuts that grow with the values, got 5\.5, 2\.45"):
         settle(measures, read)

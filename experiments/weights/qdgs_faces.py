@@ -329,7 +329,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=50_000, help="rows of the bank after those")
     parser.add_argument("--beyond", type=int, default=6_000)
     parser.add_argument("--steps", type=int, nargs="+", default=[4000, 1200, 1200])
-    parser.add_argument("--batch", type=int, default=192)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--balance", type=float, default=0.8)
     parser.add_argument("--decorrelation", type=float, default=1.0)
     parser.add_argument("--hunt", type=int, default=20_000, help="evaluations of the search after each round")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from qdgs.dataset_config import DatasetConfig, GroupConfig, group_names, target_shares
 from qdgs.errors import ConfigError
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.registry import nearest
+from qdgs.roles import JudgesConfig, Named
 from qdgs.target_table import is_table
 from qdgs.values import ColumnName, Integer, Model, OptionalPrompts, Prompts, Real, refuse_the_same
 
@@ -45,18 +46,6 @@ ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "c
 Algorithm = Literal[
     "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
 ]
-
-
-class Named(BaseModel):
-    """A name from a registry, and options for what it stands for."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Every key but the name."""
-        return dict(self.model_extra or {})
 
 
 class ClipConfig(Model):
@@ -177,43 +166,6 @@ class SearchConfig(Model):
                 f"got {self.evaluations}",
             )
         return self
-
-
-class JudgesConfig(Model):
-    """Who judges: the teacher's labels calibrate cuts, the gate sees quality only, the auditor grades.
-
-    The auditor holds no other role, unless `shared` is true, and then every result says so.
-    """
-
-    teacher: Named | None = None
-    gate: Named | None = None
-    auditor: Named | None = None
-    shared: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _names(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        roles = ("teacher", "gate", "auditor")
-        return {k: {"name": v} if k in roles and isinstance(v, str) else v for k, v in data.items()}
-
-    @model_validator(mode="after")
-    def _auditor_alone(self) -> Self:
-        if self.auditor is None or self.shared:
-            return self
-        for role in ("teacher", "gate"):
-            other = getattr(self, role)
-            if other is not None and other.name == self.auditor.name:
-                raise ValueError(
-                    f"expected an auditor that holds no other role, got {self.auditor.name!r} as {role} and "
-                    "auditor; name another judge, or set judges.shared to true and every result will say so"
-                )
-        return self
-
-    def reader(self, role: Literal["teacher", "gate"]) -> Named | None:
-        """Who reads what steers the choice of images: the role's judge, for a missing teacher the gate."""
-        return self.teacher or self.gate if role == "teacher" else self.gate
 
 
 class AuditConfig(Model):

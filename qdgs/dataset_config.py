@@ -15,9 +15,9 @@ from qdgs.values import GroupValue, Integer, Model, Real
 class GroupConfig(Model):
     """How a measure becomes groups, and which judged attribute answers to it.
 
-    `cut` is one point ("auto": calibrated on images labelled by the teacher), or several for more groups;
-    solutions within `gap` of a cut are dropped. `values` names the groups from low to high; `low` and
-    `high` are shorthand for two.
+    `cut` is one point, or several for more groups, or "auto": as many as the values need, calibrated on
+    images labelled by the teacher. Solutions within `gap` of a cut are dropped. `values` names the groups
+    from low to high; `low` and `high` are shorthand for two.
     """
 
     cut: Literal["auto"] | Real | list[Real] = "auto"
@@ -43,7 +43,10 @@ class GroupConfig(Model):
     def _check(self) -> Self:
         if self.values and (self.low or self.high):
             raise ValueError("expected either values or low and high, got both")
-        cuts = [0.0] if self.cuts is None else self.cuts
+        if self.cuts is None:
+            cuts = [float(place) for place in range(max(len(self.names) - 1, 1))]
+        else:
+            cuts = self.cuts
         if cuts != sorted(set(cuts)):
             raise Mistake("cut", f"expected ascending cut points, got {cuts}")
         if len(self.names) != len(cuts) + 1:

@@ -30,6 +30,11 @@ ALGORITHM_LINES = {
     "cma_maega": "the same in an annealed archive; for many latents, as published",
 }
 
+GUIDE_LINES = {
+    "qdgs-faces": "knows how light, feminine and old small rendered faces look, and no more",
+    "qdgs-mini": "knows drawn shapes and colours alone",
+}
+
 
 class Part(NamedTuple):
     """A registered thing and whether it can be used here."""
@@ -135,15 +140,10 @@ def _state(registry: Mapping[str, str], name: str) -> str:
 
 
 def _guides() -> list[Part]:
-    from qdgs.guides.clip import ClipEncoder
+    from qdgs.guides.clip_sources import EMBEDDED
 
-    try:
-        ClipEncoder.load("qdgs-mini", device="cpu")
-        mini = "ready; embedded, knows drawn shapes and colours alone"
-    except QdgsError as error:
-        mini = f"cannot be used here: {error}"
     return [
-        Part("qdgs-mini", mini),
+        *(Part(name, _guide_state(name)) for name in EMBEDDED),
         Part("local-dir:FOLDER", "any open_clip model in a folder"),
         Part("hf-hub:ORGANISATION/REPOSITORY", "fetched once, by qdgs fetch"),
         Part(
@@ -151,6 +151,16 @@ def _guides() -> list[Part]:
             "any open_clip architecture with a tag of its weights as guide.clip.pretrained",
         ),
     ]
+
+
+def _guide_state(name: str) -> str:
+    from qdgs.guides.clip import ClipEncoder
+
+    try:
+        ClipEncoder.load(name, device="cpu")
+    except QdgsError as error:
+        return f"cannot be used here: {error}"
+    return f"ready; embedded, {GUIDE_LINES[name]}"
 
 
 def _samplers() -> list[Part]:
@@ -165,7 +175,8 @@ def _embedded() -> list[tuple[str, Part]]:
     parts = parts_here()
     kinds = {"generators": "generator", "judges": "judge"}
     found = [(kinds[heading], part) for heading in kinds for part in parts[heading]]
-    return [*found, ("guide", parts["guides"][0])]
+    embedded = [part for part in parts["guides"] if part.name in GUIDE_LINES]
+    return [*found, *(("guide", part) for part in embedded)]
 
 
 def _is_well(part: Part) -> bool:

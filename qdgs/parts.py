@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from qdgs.config import GuideConfig, JudgesConfig, Named
+from qdgs.config import GuideConfig
 from qdgs.errors import ConfigError
 from qdgs.generators.base import GENERATORS, Generator
 from qdgs.guides.clip import ClipEncoder
 from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import JUDGES, Judge
+from qdgs.judges.panel import JudgePanel
 from qdgs.registry import nearest, resolve
+from qdgs.roles import Judges, JudgesConfig, Named, NamedByAttribute
 
 Device = torch.device | str
 
@@ -29,12 +31,14 @@ def load_generator(named: Named | str, *, device: Device = "cpu") -> Generator:
     return generator
 
 
-def load_judge(named: Named | str, *, device: Device = "cpu", role: str = "auditor") -> Judge:
-    """The judge of a name.
+def load_judge(named: Judges | str, *, device: Device = "cpu", role: str = "auditor") -> Judge:
+    """The judge of a name, or a panel where attributes have judges of their own.
 
     Raises:
-        ConfigError: The name or an option is unknown.
+        ConfigError: A name or an option is unknown, or a judge does not tell its attribute.
     """
+    if isinstance(named, NamedByAttribute):
+        return _panel(named, device, f"judges.{role}")
     judge: Judge = _made(JUDGES, named, f"judges.{role}", device)
     return judge
 
@@ -50,14 +54,21 @@ def load_guide(config: GuideConfig, *, device: Device = "cpu") -> PromptGuide:
 
 
 def judges_shared(judges: JudgesConfig) -> list[str]:
-    """Other roles that the auditor holds."""
-    if judges.auditor is None:
-        return []
-    return [role for role in ("teacher", "gate") if _name(getattr(judges, role)) == judges.auditor.name]
+    """Other roles that the auditor, or one of several, holds."""
+    return list(judges.held_by_the_auditor())
 
 
-def _name(named: Named | None) -> str | None:
-    return named.name if named else None
+def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
+    made: dict[str, Judge] = {}
+    by_attribute = {}
+    for attribute, one in named.root.items():
+        key = repr(one)  # one judge with one set of options is made once
+        made[key] = made.get(key) or _made(JUDGES, one, f"{place}.{attribute}", device)
+        if attribute not in made[key].attributes:
+            told = ", ".join(made[key].attributes)
+            raise ConfigError(f"{place}: expected attributes of {one.name!r} ({told}), got {attribute!r}")
+        by_attribute[attribute] = made[key]
+    return JudgePanel(by_attribute)
 
 
 def _made(registry: Mapping[str, str], named: Named | str, place: str, device: Device) -> Any:

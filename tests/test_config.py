@@ -248,3 +248,34 @@ def test_any_value_anywhere_is_either_valid_or_told_in_one_line(place, value):
         sentence = str(error)
     assert (load_again(config) == config) if config else sentence
     assert "\n" not in sentence
+
+
+def test_an_automatic_cut_makes_as_many_groups_as_there_are_values():
+    path = Path(__file__).parents[1] / "configs" / "faces.yaml"
+    config = load_config(path)
+    assert config.dataset.groups["lightness"].cuts is None
+    assert len(group_names(config.dataset.groups)) == 12
+    with pytest.raises(ConfigError, match="expected 2 values for 1 cut points"):
+        load_config(path, ["dataset.groups.lightness.values=[dark]"])
+
+
+@pytest.mark.parametrize("name", ["faces.yaml", "faces-paper.yaml"])
+def test_a_map_of_judges_is_read_back_as_it_was_written(name):
+    config = load_config(Path(__file__).parents[1] / "configs" / name)
+    assert parse_config(yaml.safe_load(dump_config(config))) == config
+    assert config.judges.auditor.root["age"].name == "faces-xception"
+
+
+@pytest.mark.parametrize(
+    ("judges", "message"),
+    [
+        ({"auditor": {}}, "judges.auditor: expected at least 1 of them, got {}"),
+        ({"auditor": {"age": 3}}, "judges.auditor.age: expected a mapping, got 3"),
+        ({"teacher": {"age": {"nam": "x"}}}, "judges.teacher.age.name: expected a value, got none"),
+        ({"gate": {"age": "x"}}, "judges.gate.name: expected a value, got none"),
+    ],
+)
+def test_a_mistake_in_a_map_of_judges_is_told_at_its_attribute(judges, message):
+    with pytest.raises(ConfigError) as error:
+        parse_config(put("judges", judges))
+    assert str(error.value) == message

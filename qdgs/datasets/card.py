@@ -196,19 +196,21 @@ def _cuts(metadata: Mapping[str, Any]) -> str:
     lines = []
     for measure, cut in (metadata.get("cuts") or {}).items():
         values = " | ".join(metadata["values"].get(measure, []))
-        if isinstance(cut, Mapping):
-            lines.append(
-                f"- `{measure}` ({values}): {cut['value']:.4g}, where it best separates {cut['low']:,} low "
-                f"from {cut['high']:,} high images that the teacher labelled (balanced accuracy "
-                f"{cut['balanced_accuracy']:.3f})"
-            )
-        else:
-            points = cut if isinstance(cut, Sequence) else [cut]
-            lines.append(f"- `{measure}` ({values}): {', '.join(f'{p:.4g}' for p in points)}, given")
+        points = cut if isinstance(cut, Sequence) else [cut]
+        told = "; ".join(_calibrated(point) for point in points if isinstance(point, Mapping))
+        given = ", ".join(f"{point:.4g}" for point in points if not isinstance(point, Mapping))
+        lines.append(f"- `{measure}` ({values}): {told or f'{given}, given'}")
     return "\n".join(lines)
 
 
-def _judges(judges: Mapping[str, str]) -> str:
+def _calibrated(cut: Mapping[str, Any]) -> str:
+    return (
+        f"{cut['value']:.4g}, where it best separates {cut['low']:,} low from {cut['high']:,} high images "
+        f"that the teacher labelled (balanced accuracy {cut['balanced_accuracy']:.3f})"
+    )
+
+
+def _judges(judges: Mapping[str, Any]) -> str:
     does = {
         "teacher": "its labels calibrated the cut points, and may have taught the guide",
         "gate": "images that it rejects are not in the set; it sees quality only, never a group",
@@ -222,6 +224,11 @@ def _judges(judges: Mapping[str, str]) -> str:
             f"- **The auditor is also the {' and the '.join(shared)}**: its grades are not independent of "
             "what they grade."
         )
+    for role, names in (judges.get("shared") or {}).items():
+        if role not in shared:
+            lines.append(
+                f"- **Of the auditors {names} is also the {role}**: those grades are not independent."
+            )
     return "\n".join(lines) or "Nobody: groups and labels are the guide's alone."
 
 

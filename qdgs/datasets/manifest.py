@@ -51,7 +51,7 @@ def manifest_metadata(
     device: str,
     version: str,
     cuts: Mapping[str, Any] | None = None,
-    judges: Mapping[str, str] | None = None,
+    judges: Mapping[str, Any] | None = None,
     search: Mapping[str, Any] | None = None,
     report: Mapping[str, Any] | None = None,
     license: str = "unknown",
@@ -68,8 +68,8 @@ def manifest_metadata(
         image_size: Pixels a side.
         device: Kind of device that the pixels hold for, for instance "cpu".
         version: Version of qdgs.
-        cuts: Grouped measure → its cut points, or what `Cut.to_json` gives for a calibrated one.
-        judges: Role → name of the judge.
+        cuts: Grouped measure → its cut points, or what `Cut.to_json` gives for calibrated ones.
+        judges: Role → name of the judge; under "shared", other role → which of the auditor's judges hold it.
         search: What is worth telling of the search, for instance algorithm and evaluations.
         report: What `FlattenReport.to_json` gives.
         license: Licence of the images, as Hugging Face spells it.

@@ -91,7 +91,7 @@ class HubFile:
     def _unavailable(self, why: str) -> InputError:
         return InputError(
             f"guide.clip: {self} is not on this machine and {why}; run `qdgs fetch CONFIG` where there is a "
-            "network, or name a model that is here (qdgs-mini, local-dir:FOLDER)"
+            f"network, or name a model that is here ({', '.join(EMBEDDED)}, local-dir:FOLDER)"
         )
 
     def __str__(self) -> str:
@@ -242,7 +242,7 @@ def _check_architecture(model: str) -> None:
     close = difflib.get_close_matches(model, [*EMBEDDED, *names], n=3, cutoff=0.5)
     suggestion = f" did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     raise ConfigError(
-        f"guide.clip.model: unknown {model!r};{suggestion} known: qdgs-mini, local-dir:FOLDER, "
+        f"guide.clip.model: unknown {model!r};{suggestion} known: {', '.join(EMBEDDED)}, local-dir:FOLDER, "
         f"hf-hub:ORGANISATION/REPOSITORY and the {len(names)} names of open_clip.list_models()"
     )
 

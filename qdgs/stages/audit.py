@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from qdgs.config import DatasetConfig, JudgesConfig
+from qdgs.config import DatasetConfig
 from qdgs.datasets.balance import balance_sentences
 from qdgs.datasets.identities import identity_sentences
 from qdgs.datasets.manifest import read_manifest
@@ -26,6 +26,7 @@ from qdgs.judges.base import Judge
 from qdgs.parts import judges_shared, load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.report.numbers import warnings_of
+from qdgs.roles import JudgesConfig, Named, judge_names
 from qdgs.run import Run, Step, Watch
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.corrected import corrected_scores
@@ -167,13 +168,18 @@ def _joined(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Seri
 
 def _notes(run: Run, scorer: Scorer) -> list[str]:
     judges = run.config.judges
-    shared = judges_shared(judges)
     notes = []
-    if shared and judges.auditor:
+    if isinstance(judges.auditor, Named) and (shared := judges_shared(judges)):
         roles = " and the ".join(shared)
         notes.append(
             f"The auditor {judges.auditor.name} is also the {roles}: its grades are not independent."
         )
+    elif judges.auditor:
+        held = judges.held_by_the_auditor().items()
+        notes += [
+            f"Of the auditors {names} is also the {role}: those grades are not independent."
+            for role, names in held
+        ]
     if judges.teacher and judges.auditor and judges.teacher.name != judges.auditor.name:
         notes.append(f"The cuts between groups were placed with labels of {judges.teacher.name}.")
     return [*notes, *_taught(scorer, judges), *_chosen(run)]
@@ -187,10 +193,14 @@ def _chosen(run: Run) -> list[str]:
 
 def _taught(scorer: Scorer, judges: JudgesConfig) -> list[str]:
     """Whose labels taught the guide its words, where its card says so."""
-    teacher = scorer.guide.encoder.card.get("taught_by")
-    if teacher is None:
+    teachers = getattr(scorer.guide.encoder, "card", {}).get("taught_by")
+    if teachers is None:
         return []
-    note = f"The guide {scorer.guide.encoder.name} learned its words from labels of {teacher}"
-    if judges.auditor and judges.auditor.name == teacher:
+    note = f"The guide {scorer.guide.encoder.name} learned its words from labels of {teachers}"
+    auditors = judge_names(judges.auditor)
+    both = [name for name in auditors if name in str(teachers).split(" and ")]
+    if not both:
+        return [f"{note}, which is not the auditor."]
+    if len(auditors) == 1:
         return [f"{note}, which is also the auditor: its grades are not independent."]
-    return [f"{note}, which is not the auditor."]
+    return [f"{note}, of whom {' and '.join(both)} also audits: those grades are not independent."]

@@ -25,9 +25,11 @@ from qdgs.files import cache_folder
 from qdgs.generators.base import Generator, generate
 from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import Judge, judge_batches
+from qdgs.judges.panel import JudgePanel
 from qdgs.randomness import Stream, stream
 from qdgs.stages.frames import read_frame, write_frame
 from qdgs.stages.identity import code, identity
+from qdgs.stages.judged_bank import known_rows
 from qdgs.stages.scoring import Scorer
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "bank"
@@ -96,7 +98,20 @@ class Bank:
         return frame.to_numpy(np.float64)
 
     def judged(self, judge: Judge) -> pd.DataFrame:
-        """The judge's rows for the samples."""
+        """The judge's rows for the samples; of the shipped bank, where it has them of these very models."""
+        if isinstance(judge, JudgePanel):
+            return judge.joined([self.judged(one) for one in judge.judges])
+        known = known_rows(
+            self.generator,
+            judge,
+            self.samples,
+            seed=BANK_SEED,
+            micro_batch=self.micro_batch,
+            device=self.latents.device.type,
+        )
+        return self._judged(judge) if known is None else known
+
+    def _judged(self, judge: Judge) -> pd.DataFrame:
         return self._kept(
             "judged", [identity(judge), code(judge)], lambda: judge_batches(judge, self.images())
         )

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qdgs.config import DatasetConfig, JudgesConfig, group_names
-from qdgs.datasets.cuts import calibrate_cut
+from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, group_names
+from qdgs.datasets.cuts import Cut, calibrate_cut
 from qdgs.datasets.groups import IN_GAP, assign_values, group_codes
 from qdgs.datasets.shortage import PriorCounts
+from qdgs.errors import InputError
 from qdgs.parts import Device, load_judge
 from qdgs.stages.bank import Bank
 from qdgs.stages.judges import automatic_groups, check_attributes, teacher_of
@@ -22,7 +23,7 @@ class Cuts:
     """Cut points of every grouped measure, ascending, and how the automatic ones were found."""
 
     points: dict[str, list[float]]
-    calibrated: dict[str, dict[str, Any]]
+    calibrated: dict[str, list[dict[str, Any]]]
 
 
 def settle_cuts(
@@ -39,7 +40,7 @@ def settle_cuts(
 
     Raises:
         ConfigError: A cut is to be found and no teacher tells the attribute.
-        InputError: The samples do not tell where to cut.
+        InputError: The samples do not tell where to cut, or the cuts do not grow with the values.
     """
     automatic = automatic_groups(dataset)
     points = {name: list(group.cuts) for name, group in dataset.groups.items() if group.cuts is not None}
@@ -49,16 +50,36 @@ def settle_cuts(
     teacher = load_judge(name, device=device, role="teacher")
     check_attributes(automatic, teacher, name.name)
     labelled = bank.judged(teacher)
-    calibrated = {}
+    calibrated: dict[str, list[dict[str, Any]]] = {}
     for measure, group in automatic.items():
-        read = labelled[str(group.audit)].astype(object)
-        kept = labelled["accepted"].to_numpy(bool) & read.isin(group.names).to_numpy()
-        is_high = (read[kept] == group.names[1]).to_numpy(bool)
-        values = (group.names[0], group.names[1])
-        cut = calibrate_cut(samples[measure].to_numpy()[kept], is_high, name=measure, values=values)
-        points[measure] = [cut.value]
-        calibrated[measure] = {**cut.to_json(), "teacher": name.name, "images": "random samples"}
+        found = _calibrated(samples[measure].to_numpy(), labelled, measure, group)
+        points[measure] = [cut.value for cut in found]
+        told = {"teacher": name.name, "images": "random samples"}
+        calibrated[measure] = [{**cut.to_json(), **told} for cut in found]
     return Cuts({measure: points[measure] for measure in dataset.groups}, calibrated)
+
+
+def _calibrated(values: np.ndarray, labelled: pd.DataFrame, measure: str, group: GroupConfig) -> list[Cut]:
+    """A cut between each value and the next: what lies below it against what lies above."""
+    read = labelled[str(group.audit)].astype(object)
+    kept = labelled["accepted"].to_numpy(bool) & read.isin(group.names).to_numpy()
+    places = read[kept].map(list(group.names).index).to_numpy(dtype=np.int64)
+    cuts = [
+        calibrate_cut(
+            values[kept],
+            places > place,
+            name=measure,
+            values=(" or ".join(group.names[: place + 1]), " or ".join(group.names[place + 1 :])),
+        )
+        for place in range(len(group.names) - 1)
+    ]
+    found = [cut.value for cut in cuts]
+    if found != sorted(set(found)):
+        raise InputError(
+            f"dataset.groups.{measure}.cut: expected cuts that grow with the values, got "
+            f"{', '.join(f'{cut:.4g}' for cut in found)}; check the prompts, or give the cuts as numbers"
+        )
+    return cuts
 
 
 def guide_values(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts, measure: str) -> list[str | None]:

@@ -164,6 +164,8 @@ def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, d
     config, settled = run.config, Settled.of(run).config
     judges = {role: getattr(config.judges, role) for role in ("teacher", "gate", "auditor")}
     judges["teacher"] = teacher_of(config.judges) if cuts.calibrated else judges["teacher"]
+    held = config.judges.held_by_the_auditor()
+    shared = {"shared": held} if held else {}
     generator = {"name": config.generator.name, "options": config.generator.options}
     return manifest_metadata(
         generator={**generator, "sha256": identity(scorer.generator)},
@@ -175,7 +177,7 @@ def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, d
         device=torch.device(device).type,
         version=version("qdgs"),
         cuts={**cuts.points, **cuts.calibrated},
-        judges={role: judge.name for role, judge in judges.items() if judge},
+        judges={**{role: judge.name for role, judge in judges.items() if judge}, **shared},
         search={"algorithm": settled.algorithm, "evaluations": run.summary.get("evaluations")},
         report=report,
         layout=config.dataset.layout,

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 
-from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, Named, RunConfig, audited_attributes
+from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, RunConfig, audited_attributes
 from qdgs.errors import ConfigError
 from qdgs.judges.base import Judge
 from qdgs.parts import Device, load_judge
 from qdgs.registry import nearest
+from qdgs.roles import Judges
 
 
 def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
@@ -38,9 +39,9 @@ def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
             check_column(column, read, named.name)
 
 
-def readers(config: RunConfig) -> list[tuple[Named, list[str]]]:
+def readers(config: RunConfig) -> list[tuple[Judges, list[str]]]:
     """Each judge that reads what is to be balanced within groups, and which of its columns that are."""
-    found: list[tuple[Named, list[str]]] = []
+    found: list[tuple[Judges, list[str]]] = []
     for column, nuisance in config.dataset.balance.items():
         named = config.judges.reader(nuisance.judge)
         assert named is not None, "the configuration was checked for it"
@@ -80,7 +81,7 @@ def automatic_groups(dataset: DatasetConfig) -> dict[str, GroupConfig]:
     return {name: group for name, group in dataset.groups.items() if group.cuts is None}
 
 
-def teacher_of(judges: JudgesConfig) -> Named:
+def teacher_of(judges: JudgesConfig) -> Judges:
     """Who labels the images that cuts are found on: the teacher, or the gate where there is none.
 
     Raises:

@@ -26,7 +26,7 @@ def test_an_automatic_cut_separates_what_the_teacher_labelled(finished):
     scorer = load_scorer(finished, device="cpu")
     bank = open_bank(finished, scorer, device="cpu")
     measures, judged = bank.scored(scorer), bank.judged(load_judge("pixels"))
-    told = json.loads((finished.path / "dataset/flatten.json").read_text())["calibrated"]["color"]
+    (told,) = json.loads((finished.path / "dataset/flatten.json").read_text())["calibrated"]["color"]
     high = (measures["color"] >= told["value"]).to_numpy()[judged["accepted"]]
     blue = (judged["color"] == "blue").to_numpy()[judged["accepted"]]
     balanced = (high[blue].mean() + (~high[~blue]).mean()) / 2

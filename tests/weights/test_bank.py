@@ -5,7 +5,7 @@ import pytest
 
 from qdgs.config import load_config
 from qdgs.parts import load_generator, load_guide, load_judge
-from qdgs.stages import bank
+from qdgs.stages import bank, judged_bank
 from qdgs.stages.scoring import Scorer
 
 
@@ -59,3 +59,16 @@ def test_at_most_a_tenth_of_what_the_gate_accepts_is_of_the_rare_groups(tmp_path
     rare |= (whole["color"] == "blue") & (whole["shape"] == "triangle")
     assert 0.4 <= len(whole) / len(read) <= 0.8
     assert rare.mean() <= 0.1
+
+
+@pytest.mark.skipif(not (judged_bank.SHIPPED / "card.json").is_file(), reason="no bank of faces is shipped")
+def test_the_shipped_bank_of_faces_is_that_of_the_judges_of_faces():
+    pytest.importorskip("dlib")
+    shipped = judged_bank.JudgedBank.open()
+    generator = load_generator("dcgan-digiface")
+    assert len(shipped) == 60_000
+    for name, key in shipped.card["keys"].items():
+        assert judged_bank.sample_key(generator, load_judge(name)) == key, (
+            "run experiments/weights/faces_bank.py"
+        )
+        assert len(shipped.judged(name)) == len(shipped)

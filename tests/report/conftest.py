@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from qdgs.config import dump_config, load_config
+from qdgs.config import RunConfig, dump_config, load_config
 from qdgs.report.archive import MeasureAxis
 from qdgs.report.page import report
 from qdgs.report.sheets import Pixels
@@ -114,11 +114,18 @@ def finished(
     return folder
 
 
+def of_two_measures() -> RunConfig:
+    """The ready-made configuration without its third measure."""
+    config = load_config(CONFIG)
+    guide = config.guide.model_copy(update={"measures": config.guide.measures[:2]})
+    return config.model_copy(update={"guide": guide})
+
+
 def _run(
     folder: Path, archive: pd.DataFrame, shares: pd.DataFrame, metrics: pd.DataFrame, pixels: Pixels
 ) -> Path:
     (folder / "search").mkdir(parents=True)
-    (folder / "config.yaml").write_text(dump_config(load_config(CONFIG)))
+    (folder / "config.yaml").write_text(dump_config(of_two_measures()))
     archive.to_parquet(folder / "search" / "archive.parquet")
     metrics.to_csv(folder / "search" / "metrics.csv", index=False)
     shares.to_csv(folder / "audit.csv", index=False)

@@ -106,7 +106,7 @@ def test_the_same_run_gives_the_same_page(run: Path, finished: Path) -> None:
 
 def test_markup_in_a_users_words_stays_words(run: Path) -> None:
     prompt = "<script>alert(1)</script> & $x$"
-    config = load_config(CONFIG, [f"guide.measures.0.high=[{prompt!r}]"])
+    config = load_config(run / "config.yaml", [f"guide.measures.0.high=[{prompt!r}]"])
     (run / "config.yaml").write_text(dump_config(config))
     page = Tags(report(run))
     assert "script" not in {tag for tag, _ in page.tags}
@@ -114,10 +114,7 @@ def test_markup_in_a_users_words_stays_words(run: Path) -> None:
 
 
 def test_three_measures_give_a_map_of_every_pair(run: Path, archive: pd.DataFrame) -> None:
-    config = load_config(CONFIG)
-    data = config.model_dump()
-    data["guide"]["measures"].append({"name": "size", "low": ["A small shape."], "high": ["A large shape."]})
-    (run / "config.yaml").write_text(dump_config(type(config).model_validate(data)))
+    (run / "config.yaml").write_text(dump_config(load_config(CONFIG)))
     archive.assign(size=np.linspace(0, 1, len(archive))).to_parquet(run / "search" / "archive.parquet")
     report(run)
     maps = {path.name for path in (run / "figures").glob("archive_heatmap*")}
@@ -165,7 +162,7 @@ def test_what_the_audit_notes_stands_on_the_page(run: Path) -> None:
 
 
 def test_permission_to_share_a_judge_is_no_warning_while_none_is_shared(run: Path) -> None:
-    (run / "config.yaml").write_text(dump_config(load_config(CONFIG, ["judges.shared=true"])))
+    (run / "config.yaml").write_text(dump_config(load_config(run / "config.yaml", ["judges.shared=true"])))
     text = Tags(report(run)).text
     assert "held no other role" in text
     assert "holds another role" not in text

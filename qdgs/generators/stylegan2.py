@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.backends import cudnn
 
 from qdgs.errors import ConfigError, CorruptFileError
-from qdgs.generators.stylegan2_files import W_STD, read_folder
-from qdgs.generators.stylegan2_networks import Network
+from qdgs.generators.stylegan2_files import read_folder
+from qdgs.generators.stylegan2_networks import Architecture, Network
 from qdgs.registry import nearest
 
 SPACES = ("z", "w", "w+")
@@ -68,12 +70,11 @@ class StyleGAN2:
         self.truncation = float(truncation)
         card, tensors = read_folder(Path(path))
         self.architecture = card.architecture
-        self.w_std = tensors.pop(W_STD, torch.zeros(0)).to(device)
         self.network = _network(card.architecture, tensors, Path(path))
-        self.w_avg = self.network.mapping.w_avg.to(device)
         self.network.synthesis.to(device)
-        if space == "z":
+        if space == "z":  # otherwise it serves the draw alone, which is on the CPU
             self.network.mapping.to(device)
+        self.w_avg, self.w_std = self.network.mapping.w_avg.to(device), self.network.w_std.to(device)
         self.image_size = card.architecture.resolution
         self.latent_dim, self.prior_norm = self._prior(card.statistics.norm)
 
@@ -92,25 +93,37 @@ class StyleGAN2:
         if self.space == "z":
             return z
         w: Tensor = self.network.mapping(z)
-        q = self.truncation * (w - self.w_avg.cpu()) / self.w_std.cpu()
+        q = self.truncation * (w - self.network.mapping.w_avg) / self.network.w_std
         return q.repeat(1, self.architecture.layers) if self.space == "w+" else q
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Images `(n, 3, resolution, resolution)` of latents `(n, latent_dim)`."""
-        images: Tensor = self.network.synthesis(self.styles(latents), noise=self.noise == "constant")
+        with _without_tf32():
+            images: Tensor = self.network.synthesis(self.styles(latents), noise=self.noise == "constant")
         return ((images + 1) / 2).clamp(0, 1)
 
     def styles(self, latents: Tensor) -> Tensor:
-        """The w of each layer `(n, layers, w_dim)`."""
-        layers = self.architecture.layers
+        """The w of every layer `(n, layers, w_dim)`."""
         if self.space == "z":
-            w = self.w_avg + self.truncation * (self.network.mapping(latents) - self.w_avg)
+            w = self.w_avg + self.truncation * (self.network.mapping(latents) - self.w_avg)[:, None]
         else:
-            w = self.w_avg + self.w_std * latents.unflatten(1, (-1, self.architecture.w_dim))
-        return w[:, None].expand(-1, layers, -1) if self.space == "z" else w.expand(-1, layers, -1)
+            w = self.w_avg + self.w_std * latents.reshape(len(latents), -1, self.architecture.w_dim)
+        styles: Tensor = w.expand(-1, self.architecture.layers, -1)
+        return styles
 
 
-def _network(architecture, tensors, folder):  # type: ignore
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """On CUDA cuDNN keeps ten bits of a float32's mantissa unless it is told not to."""
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
+
+
+def _network(architecture: Architecture, tensors: dict[str, Tensor], folder: Path) -> Network:
     with torch.device("meta"):
         network = Network(architecture)
     try:

@@ -14,19 +14,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from qdgs.errors import InputError
-from qdgs.generators.stylegan2_files import (
-    W_STD,
-    Card,
-    Source,
-    Statistics,
-    check_vacant,
-    write_folder,
-)
+from qdgs.generators.stylegan2_files import Card, Source, Statistics, check_vacant, write_folder
 from qdgs.generators.stylegan2_networks import FILTER, LARGEST, SMALLEST, Architecture, Network
 from qdgs.generators.stylegan2_pickle import Record, read_inert
 
 LATENTS, SEED = 10_000, 0
-W_AVG = "mapping.w_avg"
+W_AVG, W_STD = "mapping.w_avg", "w_std"
 
 
 def convert(file: Path, out: Path) -> str:
@@ -72,7 +65,9 @@ def convert_stylegan2(file: Path, out: Path) -> Card:
     tensors[W_STD] = w.std(dim=0)
     norms = ((w - tensors[W_AVG]) / tensors[W_STD]).norm(dim=1)
     if not norms.isfinite().all():
-        raise InputError(f"{file}: expected a mapping network that varies in every element of w, got a constant")
+        raise InputError(
+            f"{file}: expected a mapping network that varies in every element of w, got a constant"
+        )
     with file.open("rb") as content:
         source = Source(file=file.name, sha256=hashlib.file_digest(content, "sha256").hexdigest())
     statistics = Statistics(latents=LATENTS, seed=SEED, norm=norms.mean().item())
@@ -80,7 +75,7 @@ def convert_stylegan2(file: Path, out: Path) -> Card:
 
 
 def mapped(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Tensor:
-    """w `(10000, w_dim)` of latents z that are the same for every network."""
+    """Styles w `(10000, w_dim)` of latents z that are the same for every network."""
     network = Network(architecture)
     own = {name: value for name, value in tensors.items() if name.startswith("mapping.")}
     network.load_state_dict(own, strict=False)
@@ -106,6 +101,7 @@ def network_of(data: Any) -> tuple[Architecture, dict[str, Tensor]]:
     architecture = _architecture(generator)
     with torch.device("meta"):
         shapes = {name: tuple(value.shape) for name, value in Network(architecture).state_dict().items()}
+    del shapes[W_STD]
     if not generator.child("mapping").has("w_avg"):
         del shapes[W_AVG]
     return architecture, {name: generator.tensor(name, shape) for name, shape in shapes.items()}
@@ -127,9 +123,10 @@ class _Module:
 
     def setting(self, name: str) -> Any:
         """A number, text, switch or None among its attributes."""
-        value = self.record.state.get(name, "nothing")
+        value = self.record.state.get(name, ...)
         if not isinstance(value, int | float | str | None):
-            raise InputError(f"{self.place}.{name}: expected a number or a text, got {type(value).__name__}")
+            found = "nothing" if value is ... else type(value).__name__
+            raise InputError(f"{self.place}.{name}: expected a number or a text, got {found}")
         return value
 
     def expect(self, name: str, wanted: Any) -> None:
@@ -193,10 +190,11 @@ def _architecture(generator: _Module) -> Architecture:
     blocks = [synthesis.child(f"b{1 << n}") for n in range(2, resolution.bit_length())]
     for block in blocks:
         block.expect("architecture", "skip")
-    layers = [block.child(name) for block in blocks for name in ("conv0", "conv1") if _has(block, name)]
+    layers = [blocks[0].child("conv1")]
+    layers += [block.child(name) for block in blocks[1:] for name in ("conv0", "conv1")]
     rgbs = [block.child("torgb") for block in blocks]
     _see_that_all_are_alike(layers, rgbs)
-    halves = [block.setting("use_fp16") for block in blocks]
+    halves = [bool(block.setting("use_fp16")) for block in blocks]
     if halves != sorted(halves):
         raise InputError(f"{synthesis.place}: expected float16 at the highest resolutions, got it elsewhere")
     try:
@@ -211,10 +209,6 @@ def _architecture(generator: _Module) -> Architecture:
         )
     except (ValidationError, TypeError):
         raise InputError(f"{generator.place}: expected the settings of a StyleGAN2, got others") from None
-
-
-def _has(block: _Module, name: str) -> bool:
-    return name == "conv1" or block.place.rpartition(".")[2] != "b4"
 
 
 def _see_that_all_are_alike(layers: list[_Module], rgbs: list[_Module]) -> None:

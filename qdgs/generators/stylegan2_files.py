@@ -19,8 +19,6 @@ from qdgs.files import read_json, write_json
 from qdgs.generators.stylegan2_networks import Architecture
 
 CARD, WEIGHTS = "card.json", "model.safetensors"
-W_STD = "w_std"
-"""The one tensor beside those of the network: standard deviations of w, element by element."""
 
 
 class _Part(BaseModel):
@@ -78,7 +76,9 @@ def read_folder(folder: Path) -> tuple[Card, dict[str, Tensor]]:
     if not folder.exists():
         raise MissingModelError(f"generator.path: the folder {folder} is not here; make it with {command}")
     if not (folder / CARD).is_file():
-        raise InputError(f"generator.path: expected a folder made with {command}, got {folder} without {CARD}")
+        raise InputError(
+            f"generator.path: expected a folder made with {command}, got {folder} without {CARD}"
+        )
     card = _card(folder / CARD)
     path = folder / WEIGHTS
     remedy = "convert the pickle again"
@@ -129,7 +129,7 @@ def write_folder(
     )
     folder = folder.absolute()
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
+    temporary.mkdir(parents=True, exist_ok=True)
     try:
         with (temporary / WEIGHTS).open("wb") as file:
             file.write(content)

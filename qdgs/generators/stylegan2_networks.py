@@ -21,7 +21,7 @@ from torch.nn import functional
 
 SMALLEST, LARGEST = 32, 1024
 FILTER = (1.0, 3.0, 3.0, 1.0)
-"""Taps of the low-pass filter around every doubling, before they are normalised (S2, appendix B)."""
+"""Taps of the low-pass filter of every doubling, before they are normalised."""
 SLOPE = 0.2
 GAIN = math.sqrt(2)
 EPSILON = 1e-8
@@ -37,7 +37,7 @@ class Architecture(BaseModel):
         channels: Of the features at 4×4, 8×8, … up to the resolution.
         mapping: Widths of the mapping network: of z, of each hidden layer, of w.
         mapping_rate: Learning-rate multiplier of the mapping network, part of its runtime weights.
-        clamp: Bound on what a convolution gives, in every precision, or None (ADA, appendix C).
+        clamp: Bound on what a convolution gives, in every precision, or None (ADA, implementation details).
         half_blocks: How many of the highest resolutions work in float16 on CUDA.
         noise: Whether layers have noise of their own.
     """
@@ -82,10 +82,16 @@ class Architecture(BaseModel):
 
 
 class Network(nn.Module):
-    """Both networks of an architecture; the names of their tensors are those of the published models."""
+    """Both networks of an architecture, and the standard deviations of w, element by element.
+
+    The names of the networks' tensors are those of the published models.
+    """
+
+    w_std: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        self.register_buffer("w_std", torch.ones(architecture.w_dim))
         self.mapping = Mapping(architecture)
         self.synthesis = Synthesis(architecture)
 
@@ -96,6 +102,8 @@ class Mapping(nn.Module):
     References:
         Karras et al. 2019, "A Style-Based Generator Architecture for GANs", figure 1b.
     """
+
+    w_avg: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -158,19 +166,20 @@ class Synthesis(nn.Module):
         blocks = list(self.children())
         full_blocks = len(blocks) - (self.architecture.half_blocks if half else 0)
         styles = ws.unbind(dim=1)
-        features = image = None
+        features: Tensor | None = None
+        image: Tensor | None = None
         for index, block in enumerate(blocks):
             # the smallest features stay in full precision, as in the published models
-            dtype = torch.float32 if index < max(full_blocks, 1) else torch.float16
+            dtype = ws.dtype if index < max(full_blocks, 1) else torch.float16
             first = max(2 * index - 1, 0)  # a block's RGB and the next block's first layer share a style
             features, rgb = block(features, styles[first : 2 * index + 2], noise=noise, dtype=dtype)
-            image = rgb if image is None else doubled(image) + rgb
+            image = rgb.to(ws.dtype) if image is None else doubled(image) + rgb
         assert image is not None
         return image
 
 
 class Block(nn.Module):
-    """One resolution: a doubling and a plain layer (the first block: a constant and a plain layer), and RGB."""
+    """One resolution: a layer that doubles (in the first block a constant), a plain one, and RGB."""
 
     def __init__(self, inputs: int, outputs: int, resolution: int, architecture: Architecture) -> None:
         super().__init__()
@@ -184,18 +193,20 @@ class Block(nn.Module):
     def forward(
         self, features: Tensor | None, styles: Sequence[Tensor], *, noise: bool, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Features for the next block, and the RGB of this one in float32."""
+        """Features for the next block, and the RGB of this one."""
         *own, last = styles
         if features is None:
             x = self.const.to(dtype).expand(len(last), -1, -1, -1)
         else:
             x = self.conv0(features.to(dtype), own[0], noise=noise)
         x = self.conv1(x, own[-1], noise=noise)
-        return x, self.torgb(x, last).float()
+        return x, self.torgb(x, last)
 
 
 class Layer(nn.Module):
     """Modulated 3×3 convolution, noise, bias, leaky ReLU, clamp (S2, figure 2d)."""
+
+    noise_const: Tensor
 
     def __init__(
         self, inputs: int, outputs: int, resolution: int, architecture: Architecture, *, doubles: bool = False
@@ -249,8 +260,8 @@ def modulated(x: Tensor, weight: Tensor, styles: Tensor, *, doubles: bool = Fals
         doubles: Double height and width on the way: transposed convolution, then the low-pass filter.
 
     References:
-        S2, section 2.2, equations 1 and 3. ADA, appendix C: float16 needs weights and styles of bounded size,
-        which demodulation makes good again.
+        S2, section 2.2, equations 1 and 3. Float16 needs weights and styles of bounded size, as in ADA's
+        implementation; demodulation makes good for it.
     """
     if x.dtype is torch.float16:
         weight = weight / (weight.abs().amax((1, 2, 3), keepdim=True) * math.sqrt(weight[0].numel()))

@@ -58,7 +58,8 @@ def read_inert(path: Path) -> Any:
         raise InputError(_refusal(path, str(error))) from None
     except Exception:  # a damaged pickle may raise anything
         raise CorruptFileError(
-            f"{path}: expected a network pickle, got a truncated or damaged file or another kind; fetch it again"
+            f"{path}: expected a network pickle, got one that is truncated or damaged, or no pickle at all; "
+            "fetch it again"
         ) from None
 
 
@@ -77,6 +78,7 @@ class _Function:
     """A function to be called, and nothing else."""
 
     __slots__ = ("_call",)
+    _call: Callable[..., Any]
 
     def __init__(self, call: Callable[..., Any]) -> None:
         object.__setattr__(self, "_call", call)
@@ -183,8 +185,8 @@ _KNOWN: Mapping[str, Any] = {
 def _refusal(path: Path, name: str) -> str:
     if name == TENSORFLOW:
         return (
-            f"{path}: expected a pickle of stylegan2-ada-pytorch or stylegan3, got a TensorFlow one; make one of "
-            "it with legacy.py of stylegan2-ada-pytorch"
+            f"{path}: expected a pickle of stylegan2-ada-pytorch or stylegan3, got one of TensorFlow; "
+            "convert it with legacy.py of stylegan2-ada-pytorch first"
         )
     shown = name.encode("unicode_escape").decode()[:LONGEST_NAME]
-    return f"{path}: expected a network pickle, got one that asks for {shown}; none of it was run, do not trust it"
+    return f"{path}: expected a network pickle, got one that asks for {shown}, which was not run; do not trust it"

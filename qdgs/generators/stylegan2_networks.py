@@ -173,7 +173,7 @@ class Synthesis(nn.Module):
             dtype = ws.dtype if index < max(full_blocks, 1) else torch.float16
             first = max(2 * index - 1, 0)  # a block's RGB and the next block's first layer share a style
             features, rgb = block(features, styles[first : 2 * index + 2], noise=noise, dtype=dtype)
-            image = rgb.to(ws.dtype) if image is None else doubled(image) + rgb
+            image = rgb if image is None else doubled(image) + rgb
         assert image is not None
         return image
 

@@ -189,4 +189,4 @@ def _refusal(path: Path, name: str) -> str:
             "convert it with legacy.py of stylegan2-ada-pytorch first"
         )
     shown = name.encode("unicode_escape").decode()[:LONGEST_NAME]
-    return f"{path}: expected a network pickle, got one that asks for {shown}, which was not run; do not trust it"
+    return f"{path}: expected a network pickle, got one that asks for {shown}; not run, do not trust it"

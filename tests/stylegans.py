@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qdgs.generators.stylegan2_networks import Architecture, Layer, Linear, Mapping, Network, ToRGB
+from qdgs.generators.stylegan2_networks import Architecture, Layer, Linear, Network, ToRGB
 
 TINY = Architecture(
     resolution=32,
-    channels=(12, 10, 8, 6),
-    mapping=(16, 24, 20),
+    channels=(32, 16, 16, 8),
+    mapping=(16, 32, 24),
     mapping_rate=0.01,
     clamp=0.8,
     half_blocks=2,
@@ -120,7 +120,12 @@ def easy(**items: Any) -> dict[str, Any]:
 
 def snapshot(generator: Any, **others: Any) -> dict[str, Any]:
     """What a training run saves."""
-    return {"G_ema": generator, "augment_pipe": None, "training_set_kwargs": easy(path="x", xflip=True), **others}
+    return {
+        "G_ema": generator,
+        "augment_pipe": None,
+        "training_set_kwargs": easy(path="x", xflip=True),
+        **others,
+    }
 
 
 def write_pickle(path: Path, data: Any, protocol: int = 3) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.storage import TypedStorage, UntypedStorage
+from torch.storage import TypedStorage
 
 from qdgs.errors import CorruptFileError, InputError
 
@@ -135,14 +136,14 @@ def _bytes(text: Any, encoding: Any) -> bytes:
 def _storage(content: Any) -> Tensor:
     """All numbers of a storage; its bytes are a pickle again, and torch reads that one as weights alone."""
     try:
-        storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of what it then refuses
+            warnings.simplefilter("ignore")
+            storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ForeignName("more than numbers inside a tensor") from None
-    if isinstance(storage, TypedStorage):
-        return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
-    if isinstance(storage, UntypedStorage):
-        return torch.empty(0, dtype=torch.uint8).set_(storage)
-    raise TypeError(type(storage))
+    if not isinstance(storage, TypedStorage):
+        raise TypeError(type(storage))
+    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
 
 
 def _tensor(storage: Tensor, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
@@ -189,4 +190,5 @@ def _refusal(path: Path, name: str) -> str:
             "convert it with legacy.py of stylegan2-ada-pytorch first"
         )
     shown = name.encode("unicode_escape").decode()[:LONGEST_NAME]
-    return f"{path}: expected a network pickle, got one that asks for {shown}; not run, do not trust it"
+    found = f"one that asks for {shown}, which was not run"
+    return f"{path}: expected a network pickle, got {found}; do not trust it"

@@ -276,19 +276,13 @@ def modulated(x: Tensor, weight: Tensor, styles: Tensor, *, doubles: bool = Fals
 
 
 def smoothed(x: Tensor) -> Tensor:
-    """The low-pass filter after a doubling, first along rows, then along columns; loses a pixel a side."""
-    channels = x.shape[1]
-    taps = _taps(x).expand(channels, 1, 1, -1)
-    x = functional.conv2d(x, taps, padding=(0, 1), groups=channels)
-    return functional.conv2d(x, taps.transpose(2, 3), padding=(1, 0), groups=channels)
+    """The low-pass filter after a doubling; height and width lose a pixel."""
+    return functional.conv2d(x, _kernel(x), padding=1, groups=x.shape[1])
 
 
 def doubled(images: Tensor) -> Tensor:
     """Images of twice the height and width: zeros between the pixels, then the low-pass filter."""
-    channels = images.shape[1]
-    taps = _taps(images)
-    kernel = (taps[:, None] * taps[None, :]).expand(channels, 1, -1, -1)
-    return functional.conv_transpose2d(images, kernel, stride=2, padding=1, groups=channels)
+    return functional.conv_transpose2d(images, _kernel(images), stride=2, padding=1, groups=images.shape[1])
 
 
 def scaled(x: Tensor, scales: Tensor) -> Tensor:
@@ -306,6 +300,7 @@ def clamped(x: Tensor, bound: float | None) -> Tensor:
     return x if bound is None else x.clamp(-bound, bound)
 
 
-def _taps(like: Tensor) -> Tensor:
-    """The filter along one axis; it sums to two, for the zeros that doubling puts in between."""
-    return like.new_tensor(FILTER) * (2 / sum(FILTER))
+def _kernel(like: Tensor) -> Tensor:
+    """The filter for each channel; its sum of four makes up for the zeros that doubling puts in between."""
+    taps = like.new_tensor(FILTER) * (2 / sum(FILTER))
+    return taps.outer(taps).expand(like.shape[1], 1, -1, -1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
-from qdgs.errors import ConfigError, CorruptFileError
+from qdgs.errors import ConfigError, CorruptFileError, GeneratorError
 from qdgs.generators.stylegan2_files import read_folder
 from qdgs.generators.stylegan2_networks import Architecture, Network
 from qdgs.registry import nearest
@@ -97,7 +97,16 @@ class StyleGAN2:
         return q.repeat(1, self.architecture.layers) if self.space == "w+" else q
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Images `(n, 3, resolution, resolution)` of latents `(n, latent_dim)`."""
+        """Images `(n, 3, resolution, resolution)` of latents `(n, latent_dim)`.
+
+        Raises:
+            GeneratorError: The latents are of another space.
+        """
+        if latents.shape[1:] != (self.latent_dim,):
+            raise GeneratorError(
+                f"stylegan2: expected latents (batch_size, latent_dim) = (batch_size, {self.latent_dim}) of "
+                f"{self.space!r}, got {tuple(latents.shape)}"
+            )
         with _without_tf32():
             images: Tensor = self.network.synthesis(self.styles(latents), noise=self.noise == "constant")
         return ((images + 1) / 2).clamp(0, 1)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qdgs.config import Named
-from qdgs.errors import ConfigError, CorruptFileError, InputError, MissingModelError
+from qdgs.errors import ConfigError, CorruptFileError, GeneratorError, InputError, MissingModelError
 from qdgs.generators.base import Generator, generate
 from qdgs.generators.stylegan2 import SPACES, StyleGAN2
 from qdgs.parts import load_generator
@@ -104,6 +104,14 @@ def test_an_image_does_not_depend_on_how_many_others_are_rendered_with_it(make, 
     for row in (0, 1, 7, 15, 19):
         (alone,) = generate(generator, latents[row : row + 1], 16)
         assert torch.equal(together[row : row + 1], alone), row
+
+
+def test_latents_of_another_space_are_refused(make):
+    for space, other in (("w", "w+"), ("w+", "w"), ("z", "w")):
+        with pytest.raises(
+            GeneratorError, match=r"^stylegan2: expected latents \(batch_size, latent_dim\) = "
+        ):
+            make(space=space)(drawn(make(space=other)))
 
 
 def test_cudnn_is_left_as_it_was(make, monkeypatch):

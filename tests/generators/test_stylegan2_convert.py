@@ -107,6 +107,16 @@ def test_half_precision_is_that_of_the_highest_resolutions(pickled):
     assert architecture.half_blocks == 3
 
 
+def test_without_noise_there_is_none(stylegans, tmp_path):
+    quiet = stylegans.TINY.model_copy(update={"noise": False, "clamp": None})
+    with stylegans.published_modules():
+        data = stylegans.snapshot(stylegans.generator_of(quiet))
+        path = stylegans.write_pickle(tmp_path / "network.pkl", data)
+    architecture, tensors = network_of(read_inert(path))
+    assert architecture == quiet
+    assert not [name for name in tensors if "noise" in name]
+
+
 def at(place, name, value):
     """A change of one attribute."""
 

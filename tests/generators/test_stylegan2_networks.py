@@ -205,4 +205,5 @@ def test_an_architecture_that_cannot_be_is_refused(stylegans, change):
 
 def test_an_architecture_takes_the_numbers_of_its_card(stylegans):
     assert Architecture.model_validate(stylegans.TINY.model_dump(mode="json")) == stylegans.TINY
-    assert Network(stylegans.TINY.model_copy(update={"clamp": 256})).synthesis.b4.torgb.clamp == 256
+    whole = Architecture(**{**stylegans.TINY.model_dump(), "clamp": 256, "mapping_rate": 1})
+    assert Network(whole).synthesis.b4.torgb.clamp == 256

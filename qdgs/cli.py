@@ -176,6 +176,19 @@ def fetch(config: Config, set_: Set = None) -> None:
     typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")
 
 
+@app.command()
+def convert(
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="stylegan2.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Its published file.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.", show_default=False)],
+) -> None:
+    """Turn a published network file into a folder that a generator reads; nothing in the file is run."""
+    from qdgs.generators.base import CONVERTERS
+    from qdgs.registry import resolve
+
+    typer.echo(f"{out}: {resolve(CONVERTERS, generator, place='GENERATOR')(file, out)}")
+
+
 @app.command(name="list")
 def list_() -> None:
     """List generators, guides, judges, algorithms and samplers, and whether each can be used here."""

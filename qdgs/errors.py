@@ -17,6 +17,10 @@ class MissingPackageError(InputError):
     """An optional package is not installed; the message holds the command that installs it."""
 
 
+class MissingModelError(InputError):
+    """The files of a model are not on this machine; the message says how to get them."""
+
+
 class CorruptFileError(InputError):
     """A file that qdgs wrote or ships cannot be read or fails its hash."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qdgs.config import ALGORITHMS, RunConfig
-from qdgs.errors import MissingPackageError, QdgsError
+from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
 from qdgs.registry import resolve
 
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
@@ -58,13 +58,13 @@ def check_config(config: RunConfig) -> list[str]:
         InputError: A generator, guide or judge is unknown or cannot be used.
     """
     from qdgs.guides.clip import describe
-    from qdgs.parts import load_generator
     from qdgs.stages.judges import check_judges
 
-    load_generator(config.generator)
+    absent = _absent(config)
     check_judges(config)
     missing = describe(config.guide.clip.model, config.guide.clip.pretrained)
     lines = [f"valid; would fetch {missing}" if missing else "valid; nothing to fetch"]
+    lines += [f"cannot run yet: {sentence}" for sentence in absent]
     return lines + ([] if missing else _unknown_words(config))
 
 
@@ -78,10 +78,10 @@ def fetch_config(config: RunConfig) -> str:
 
     model, pretrained = config.guide.clip.model, config.guide.clip.pretrained
     missing = describe(model, pretrained)
-    if missing is None:
-        return "nothing to fetch"
-    fetch(model, pretrained)
-    return f"fetched {missing}"
+    if missing is not None:
+        fetch(model, pretrained)
+    done = "nothing to fetch" if missing is None else f"fetched {missing}"
+    return "; ".join([done, *(f"cannot be fetched: {sentence}" for sentence in _absent(config))])
 
 
 def parts_here() -> dict[str, list[Part]]:
@@ -115,6 +115,21 @@ def examine() -> list[Examined]:
     ]
 
 
+def _absent(config: RunConfig) -> list[str]:
+    """What the user has to bring: a sentence each.
+
+    Raises:
+        InputError: The generator is unknown or cannot be used.
+    """
+    from qdgs.parts import load_generator
+
+    try:
+        load_generator(config.generator)
+    except MissingModelError as error:
+        return [str(error)]
+    return []
+
+
 def _unknown_words(config: RunConfig) -> list[str]:
     import warnings
 
@@ -129,8 +144,13 @@ def _unknown_words(config: RunConfig) -> list[str]:
 
 
 def _state(registry: Mapping[str, str], name: str) -> str:
+    from qdgs.parts import required_options
+
     try:
         make = resolve(registry, name, place="name")
+        needed = required_options(make)
+        if needed:
+            return f"ready; needs the option{'s' if needed[1:] else ''} {', '.join(needed)}"
         make()
     except MissingPackageError as error:
         return str(error)

@@ -58,6 +58,13 @@ def judges_shared(judges: JudgesConfig) -> list[str]:
     return list(judges.held_by_the_auditor())
 
 
+def required_options(make: Callable[..., Any]) -> list[str]:
+    """Options that have no default."""
+    parameters = inspect.signature(make).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [item.name for item in parameters if item.default is item.empty and item.kind not in several]
+
+
 def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
     made: dict[str, Judge] = {}
     by_attribute = {}
@@ -79,5 +86,8 @@ def _made(registry: Mapping[str, str], named: Named | str, place: str, device: D
         if option not in known or option == "device":
             others = nearest(option, set(known) - {"device"})
             raise ConfigError(f"{place}.{option}: unknown option of {named.name!r}{others}")
+    for option in required_options(make):
+        if option not in named.options:
+            raise ConfigError(f"{place}.{option}: expected a value, got none; {named.name!r} needs one")
     where = {"device": device} if "device" in known else {}
     return make(**named.options, **where)

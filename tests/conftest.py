@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from qdgs.compat import import_open_clip
+from qdgs.generators.stylegan2_convert import convert_stylegan2
 from qdgs.run import Run
 
 TINY_CLIP = {
@@ -84,3 +86,28 @@ def finished(finished_folder: Path, tmp_path: Path) -> Run:
     """A run of one's own that is through with every stage."""
     shutil.copytree(finished_folder, tmp_path / "run")
     return Run.open(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def stylegans() -> Iterator[ModuleType]:
+    """The module that makes small StyleGAN2s, and pickles of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("stylegans")
+
+
+@pytest.fixture(scope="session")
+def stylegan2_pickle(stylegans: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pickle as a training run of a StyleGAN2 of 32×32 writes it. Do not write into it: copy it."""
+    with stylegans.published_modules():
+        data = stylegans.snapshot(stylegans.generator_of(stylegans.TINY))
+        path: Path = stylegans.write_pickle(tmp_path_factory.mktemp("pickle") / "tiny.pkl", data)
+    return path
+
+
+@pytest.fixture(scope="session")
+def stylegan2_folder(stylegan2_pickle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, converted. Do not write into it: copy it."""
+    folder = tmp_path_factory.mktemp("converted") / "tiny"
+    convert_stylegan2(stylegan2_pickle, folder)
+    return folder

@@ -13,6 +13,7 @@ import qdgs
 from qdgs.cli import run_command
 from qdgs.config import load_config
 from qdgs.run import Run
+from qdgs.search.settings import settle
 
 TESTS = Path(__file__).parent
 STANDINS = (
@@ -66,7 +67,7 @@ def test_every_public_name_can_be_had():
 def test_help_lists_the_commands(command):
     code, out, _ = command("--help")
     assert code == 0
-    commands = "run search flatten render audit report export resume check fetch list doctor init"
+    commands = "run search flatten render audit report export resume check fetch convert list doctor init"
     for name in commands.split():
         assert f"\n  {name} " in out
 
@@ -305,6 +306,82 @@ def test_check_tells_what_would_be_fetched_and_which_words_are_unknown(command, 
     assert "nothing to fetch" in command("fetch", tmp_path / "config.yaml")[1]
 
 
+def test_check_and_fetch_tell_what_the_user_has_to_bring(command, tmp_path, data):
+    data["generator"] = {"name": "stylegan2", "path": str(tmp_path / "none")}
+    path = written(tmp_path, data)
+    code, out, err = command("check", path)
+    sentence = f"generator.path: the folder {tmp_path / 'none'} is not here; make it with qdgs convert "
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"{path}: valid; nothing to fetch"
+    assert out.splitlines()[1].startswith(f"{path}: cannot run yet: {sentence}")
+    code, out, _ = command("fetch", path)
+    assert code == 0
+    assert out.startswith(f"{path}: nothing to fetch; cannot be fetched: {sentence}")
+    code, out, err = command("search", path, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert is_one_sentence(err)
+    assert err.startswith(f"qdgs: {sentence}")
+
+
+def test_the_faces_of_the_paper_hold_and_tell_what_is_missing(command, monkeypatch, tmp_path):
+    config = TESTS.parent / "configs" / "stylegan2-ffhq-faces.yaml"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    code, out, err = command("check", config)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith(f"{config}: valid; would fetch ")
+    assert "vit_base_patch32_clip_224.openai" in first
+    assert "cannot run yet: generator.path: the folder models/stylegan2-ffhq-256 is not here" in second
+    loaded = load_config(config)
+    cells = [measure.cells for measure in loaded.guide.measures]
+    assert cells == [50, 25, 5, 25]
+    assert settle(loaded.search, 7168, True).model_dump()["emitters"] == 1
+    assert loaded.search.evaluations == 512 + 60_000 * 4
+
+
+def test_a_network_is_converted_and_used(command, stylegan2_pickle, tmp_path, data):
+    out_folder = tmp_path / "converted"
+    code, out, err = command("convert", "stylegan2", stylegan2_pickle, f"{out_folder}/")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{out_folder}: written: StyleGAN2, 32×32, 8 layers")
+    data["generator"] = {"name": "stylegan2", "path": str(out_folder), "space": "w+"}
+    code, out, _ = command("check", written(tmp_path, data))
+    assert (code, out) == (0, f"{tmp_path / 'config.yaml'}: valid; nothing to fetch\n")
+
+
+def test_a_network_that_cannot_be_converted_is_one_sentence_and_leaves_nothing(
+    command, stylegan2_pickle, tmp_path
+):
+    whole = stylegan2_pickle.read_bytes()
+    marker = tmp_path / "marker"
+    (tmp_path / "truncated.pkl").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "malicious.pkl").write_bytes(b"cposix\nmkdir\n(V" + str(marker).encode() + b"\ntR.")
+    (tmp_path / "empty.pkl").write_bytes(b"}.")
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "file").touch()
+    for arguments, said in [
+        (("stylegan2", tmp_path / "none.pkl", tmp_path / "out"), "cannot be read: No such file"),
+        (("stylegan2", tmp_path / "truncated.pkl", tmp_path / "out"), "got one that is truncated"),
+        (
+            ("stylegan2", tmp_path / "malicious.pkl", tmp_path / "out"),
+            "asks for posix.mkdir, which was not run",
+        ),
+        (
+            ("stylegan2", tmp_path / "empty.pkl", tmp_path / "out"),
+            "averaged generator G_ema, got one without",
+        ),
+        (("stylegan2", stylegan2_pickle, there), "expected a new folder, got a folder with files in it"),
+        (("stylegan", stylegan2_pickle, tmp_path / "out"), "unknown 'stylegan'; did you mean 'stylegan2'?"),
+    ]:
+        code, out, err = command("convert", *arguments)
+        assert (code, out) == (2, ""), said
+        assert is_one_sentence(err)
+        assert said in err
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+
+
 def test_check_looks_at_every_configuration(command, tmp_path, tiny_config):
     (tmp_path / "wrong.yaml").write_text("kind: rn")
     code, out, err = command("check", tmp_path / "wrong.yaml", tiny_config)
@@ -320,7 +397,9 @@ def test_list_names_everything_and_whether_it_can_be_used(command, tiny_config):
     for heading in ("generators:", "guides:", "judges:", "algorithms:"):
         assert heading in out
     assert "  cma_maega " in out
-    assert any(line.split() == ["pixels", "ready"] for line in out.splitlines())
+    lines = [line.split() for line in out.splitlines()]
+    assert ["pixels", "ready"] in lines
+    assert ["stylegan2", "ready;", "needs", "the", "option", "path"] in lines
 
 
 def test_doctor_looks_at_the_installation(command):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import qdgs
+from qdgs.config import Named
 from qdgs.errors import MissingPackageError
 from qdgs.generators.base import GENERATORS
 from qdgs.judges.base import JUDGES
@@ -12,7 +13,10 @@ from qdgs.judges.base import JUDGES
 
 @pytest.fixture(params=sorted(GENERATORS))
 def generator(request):
-    return loaded(qdgs.load_generator, request.param)
+    options = {}
+    if request.param == "stylegan2":
+        options = {"path": str(request.getfixturevalue("stylegan2_folder")), "space": "w+"}
+    return loaded(qdgs.load_generator, Named(name=request.param, **options))
 
 
 @pytest.fixture(params=sorted(JUDGES))

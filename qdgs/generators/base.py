@@ -12,7 +12,11 @@ from qdgs.errors import GeneratorError
 GENERATORS: dict[str, str] = {
     "dcgan-digiface": "qdgs.generators.dcgan:DCGANDigiFace",
     "shapes-vae": "qdgs.generators.shapes_vae:ShapesVAE",
+    "stylegan2": "qdgs.generators.stylegan2:StyleGAN2",
 }
+
+CONVERTERS: dict[str, str] = {"stylegan2": "qdgs.generators.stylegan2_convert:convert"}
+"""Generators that other people's files can be converted for: a function of the file and the new folder."""
 
 MICRO_BATCH = 64
 

@@ -259,7 +259,7 @@ def test_children_have_their_parent_s_lineage(problem, algorithm):
 def test_samples_that_calibrated_are_the_first_starts_at_no_further_cost(problem):
     search = problem.begin(problem.config(range_samples=64, prior_starts=100))
     assert search.evaluations == 100
-    assert search.progress().clipped_fraction < 0.05
+    assert search.progress().clipped_fraction < 0.1
     assert len(search.reservoir) > 0
 
 

@@ -16,7 +16,7 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "ClipEncoder": "qdgs.guides.clip",
+    "ClipEncoder": "qdgs.clip.encoder",
     "GENERATORS": "qdgs.generators.base",
     "Generator": "qdgs.generators.base",
     "JUDGES": "qdgs.judges.base",

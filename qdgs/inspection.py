@@ -9,15 +9,18 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qdgs.config import ALGORITHMS, RunConfig
+from qdgs.config import ALGORITHMS, PROMPTS, RunConfig
 from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
 from qdgs.registry import resolve
 
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
+OPTIONAL = {"transformers": "text towers and tokenizers of SigLIP and others, image classifiers"}
 ENOUGH_DISK = 2 * 2**30
 
 ALGORITHM_LINES = {
@@ -57,15 +60,18 @@ def check_config(config: RunConfig) -> list[str]:
     Raises:
         InputError: A generator, guide or judge is unknown or cannot be used.
     """
-    from qdgs.guides.clip import describe
-    from qdgs.stages.judges import check_judges
+    from qdgs.hub import missing, told
+    from qdgs.needs import files_of_generator, files_of_guide, files_of_judges
 
-    absent = _absent(config)
-    check_judges(config)
-    missing = describe(config.guide.clip.model, config.guide.clip.pretrained)
-    lines = [f"valid; would fetch {missing}" if missing else "valid; nothing to fetch"]
-    lines += [f"cannot run yet: {sentence}" for sentence in absent]
-    return lines + ([] if missing else _unknown_words(config))
+    parts = [files(config) for files in (files_of_generator, files_of_guide, files_of_judges)]
+    generator, guide, judges = (missing(files) for files in parts)
+    absent = [] if generator else _absent(config)
+    lines = [] if guide else _guide_lines(config, absent)
+    if not judges:
+        _judges(config, absent)
+    wanted = told([*generator, *guide, *judges])
+    first = f"valid; would fetch {wanted} from the Hugging Face Hub" if wanted else "valid; nothing to fetch"
+    return [first, *(f"cannot run yet: {sentence}" for sentence in absent), *lines]
 
 
 def fetch_config(config: RunConfig) -> str:
@@ -74,14 +80,33 @@ def fetch_config(config: RunConfig) -> str:
     Raises:
         InputError: It cannot be had: no network, or no such thing.
     """
-    from qdgs.guides.clip import describe, fetch
+    from qdgs.hub import told
+    from qdgs.needs import fetch
 
-    model, pretrained = config.guide.clip.model, config.guide.clip.pretrained
-    missing = describe(model, pretrained)
-    if missing is not None:
-        fetch(model, pretrained)
-    done = "nothing to fetch" if missing is None else f"fetched {missing}"
+    fetched = told(fetch(config))
+    done = f"fetched {fetched} from the Hugging Face Hub" if fetched else "nothing to fetch"
     return "; ".join([done, *(f"cannot be fetched: {sentence}" for sentence in _absent(config))])
+
+
+def fetch_commands(config: RunConfig) -> list[str]:
+    """Commands that download what is lacking on another machine, and how it gets from there to here.
+
+    Raises:
+        InputError: A generator, guide or judge is unknown.
+    """
+    from huggingface_hub import constants
+
+    from qdgs.hub import missing
+    from qdgs.needs import files
+
+    names: dict[str, list[str]] = {}
+    for file in missing(files(config)):
+        names.setdefault(file.repository, []).extend(file.names)
+    if not names:
+        return ["# nothing to fetch"]
+    lines = [f"hf download {name} --include {' '.join(dict.fromkeys(of))}" for name, of in names.items()]
+    folders = " and ".join(f"models--{name.replace('/', '--')}" for name in names)
+    return [*lines, f"# then copy {folders} of that machine's hub cache into {constants.HF_HUB_CACHE}"]
 
 
 def parts_here() -> dict[str, list[Part]]:
@@ -109,9 +134,11 @@ def examine() -> list[Examined]:
         _tried("devices", _devices),
         _tried("threads", _threads),
         _tried("torchvision", _torchvision),
+        *(_optional(name, use) for name, use in OPTIONAL.items()),
+        _tried("hub cache", _hub_cache),
         _disk("run folder", Path.cwd()),
         _disk("temporary files", Path(tempfile.gettempdir())),
-        *(Examined(f"{part.name} ({kind})", part.state, _is_well(part)) for kind, part in _embedded()),
+        *(Examined(f"{part.name} ({kind})", part.state, _is_well(part)) for kind, part in _parts()),
     ]
 
 
@@ -130,28 +157,45 @@ def _absent(config: RunConfig) -> list[str]:
     return []
 
 
-def _unknown_words(config: RunConfig) -> list[str]:
+def _guide_lines(config: RunConfig, absent: list[str]) -> list[str]:
+    """Warnings of the guide; what it lacks is added to `absent`."""
     import warnings
 
-    from qdgs.guides.clip import ClipEncoder, PromptWarning
-    from qdgs.guides.prompts import PromptGuide
+    from qdgs.clip.encoder import PromptWarning
+    from qdgs.parts import load_guide
 
-    encoder = ClipEncoder.load(config.guide.clip.model, config.guide.clip.pretrained, device="cpu")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PromptWarning)
-        PromptGuide(encoder, config.guide)
+        try:
+            load_guide(config.guide)
+        except MissingModelError as error:
+            absent.append(str(error))
     return [f"warning: {item.message}" for item in caught if issubclass(item.category, PromptWarning)]
 
 
-def _state(registry: Mapping[str, str], name: str) -> str:
-    from qdgs.parts import required_options
+def _judges(config: RunConfig, absent: list[str]) -> None:
+    """Look at the judges; what one lacks is added to `absent`."""
+    from qdgs.stages.judges import check_judges
 
     try:
-        make = resolve(registry, name, place="name")
-        needed = required_options(make)
+        check_judges(config)
+    except MissingModelError as error:
+        absent.append(str(error))
+
+
+def _state(registry: Mapping[str, Any], name: str) -> str:
+    from qdgs.targets import is_factory, required_options
+
+    try:
+        thing = resolve(registry, name, place="name")
+        lacking = [package for package in getattr(thing, "packages", ()) if find_spec(package) is None]
+        if lacking:
+            return f"needs an optional package: pip install 'qdgs[{lacking[0]}]'"
+        needed = required_options(thing) if is_factory(thing) else []
         if needed:
             return f"ready; needs the option{'s' if needed[1:] else ''} {', '.join(needed)}"
-        make()
+        if is_factory(thing):
+            thing()
     except MissingPackageError as error:
         return str(error)
     except (QdgsError, ImportError, TypeError) as error:
@@ -160,21 +204,45 @@ def _state(registry: Mapping[str, str], name: str) -> str:
 
 
 def _guides() -> list[Part]:
-    from qdgs.guides.clip_sources import EMBEDDED
+    from qdgs.clip.sources import EMBEDDED
+    from qdgs.guides.base import GUIDES
 
     return [
         *(Part(name, _guide_state(name)) for name in EMBEDDED),
+        *(Part(name, "ready; on this machine") for name in _fetched_clips()),
         Part("local-dir:FOLDER", "any open_clip model in a folder"),
         Part("hf-hub:ORGANISATION/REPOSITORY", "fetched once, by qdgs fetch"),
         Part(
             "ViT-B-32 and others",
-            "any open_clip architecture with a tag of its weights as guide.clip.pretrained",
+            "any open_clip architecture with a tag of its weights, or a checkpoint file, as "
+            f"guide.clip.pretrained; {_text_towers()}",
         ),
+        *(Part(name, f"guide.name: {_state(GUIDES, name)}") for name in sorted(GUIDES) if name != PROMPTS),
     ]
 
 
+def _fetched_clips() -> list[str]:
+    """Architectures and tags of open_clip whose files are here."""
+    from qdgs.clip.sources import ClipSource
+    from qdgs.compat import import_open_clip
+    from qdgs.hub import missing
+
+    found = []
+    for model, tag in import_open_clip().list_pretrained():
+        with suppress(QdgsError):
+            if not missing(ClipSource(model, tag).hub_files()):
+                found.append(f"{model} {tag}")
+    return found
+
+
+def _text_towers() -> str:
+    if find_spec("transformers") is None:
+        return "of SigLIP and others of transformers: pip install 'qdgs[transformers]'"
+    return "SigLIP and others of transformers too"
+
+
 def _guide_state(name: str) -> str:
-    from qdgs.guides.clip import ClipEncoder
+    from qdgs.clip.encoder import ClipEncoder
 
     try:
         ClipEncoder.load(name, device="cpu")
@@ -191,12 +259,14 @@ def _samplers() -> list[Part]:
     return [Part(name, _state(registry, name)) for name in sorted(registry)]
 
 
-def _embedded() -> list[tuple[str, Part]]:
+def _parts() -> list[tuple[str, Part]]:
+    from qdgs.guides.base import GUIDES
+
     parts = parts_here()
     kinds = {"generators": "generator", "judges": "judge"}
     found = [(kinds[heading], part) for heading in kinds for part in parts[heading]]
-    embedded = [part for part in parts["guides"] if part.name in GUIDE_LINES]
-    return [*found, *(("guide", part) for part in embedded)]
+    own = {*GUIDE_LINES, *GUIDES}
+    return [*found, *(("guide", part) for part in parts["guides"] if part.name in own)]
 
 
 def _is_well(part: Part) -> bool:
@@ -208,6 +278,13 @@ def _package(name: str) -> Examined:
         return Examined(name, version(name), True)
     except PackageNotFoundError:
         return Examined(name, "not installed; pip install qdgs again", False)
+
+
+def _optional(name: str, use: str) -> Examined:
+    try:
+        return Examined(name, version(name), True)
+    except PackageNotFoundError:
+        return Examined(name, f"not installed; for {use}: pip install 'qdgs[{name}]'", True)
 
 
 def _tried(name: str, look: Callable[[], str]) -> Examined:
@@ -245,6 +322,15 @@ def _torchvision() -> str:
         if mended
         else "fits torch"
     )
+
+
+def _hub_cache() -> str:
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    models = len(list(folder.glob("models--*")))
+    offline = "; HF_HUB_OFFLINE is set: nothing is fetched" if constants.HF_HUB_OFFLINE else ""
+    return f"{models} models at {folder}{offline}"
 
 
 def _disk(what: str, folder: Path) -> Examined:

@@ -350,7 +350,7 @@ def parse_config(data: Any) -> RunConfig:
         raise ConfigError(sentence(error, data, RunConfig)) from None
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply `a.b=c` overrides.
 
     A table that the file names as `dataset.target` is looked for beside the file, one that an override names
@@ -359,6 +359,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: The file is missing or is not YAML, or a value does not hold.
     """
+    path = Path(path)
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as error:

@@ -70,4 +70,6 @@ def _load(file: Path, device: Device) -> Any:
         raise CorruptFileError(
             f"{file}: cannot be read as TorchScript, as torch.jit.save writes it: {reason}"
         ) from None
-    return module.eval().requires_grad_(False)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module.eval()

@@ -20,7 +20,7 @@ class Stripes:
 
     def __init__(self, contrast: float = 1.0, device: str = "cpu") -> None:
         self.contrast = contrast
-        self.columns = torch.linspace(0, 1, self.image_size, device=device)
+        self.columns = torch.linspace(0, 1, 32, device=device)
 
     def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(rng.standard_normal((n, self.latent_dim)).astype(np.float32))

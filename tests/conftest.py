@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from qdgs.compat import import_open_clip
+from qdgs.compat import import_open_clip, import_torchvision
 from qdgs.generators.stylegan2_convert import convert_stylegan2
 from qdgs.run import Run
 
@@ -126,6 +126,49 @@ def stylegan2_folder(stylegan2_pickle: Path, tmp_path_factory: pytest.TempPathFa
     """The same, converted. Do not write into it: copy it."""
     folder = tmp_path_factory.mktemp("converted") / "tiny"
     convert_stylegan2(stylegan2_pickle, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def brought() -> Iterator[ModuleType]:
+    """The module of what a user might bring, which targets can name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("brought")
+
+
+@pytest.fixture(scope="session")
+def scripts(brought: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """TorchScript files of a generator, a guide and a judge."""
+    folder = tmp_path_factory.mktemp("scripts")
+    modules = {"generator": brought.Painter, "guide": brought.Rater, "judge": brought.Sorter}
+    return {kind: str(brought.scripted(made(), folder / f"{kind}.pt")) for kind, made in modules.items()}
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random image classifier of four labels, as transformers saves it."""
+    transformers = pytest.importorskip("transformers")
+    import_torchvision()
+    folder = tmp_path_factory.mktemp("classifier")
+    labels = dict(enumerate(["cat", "dog", "fox", "wolf"]))
+    config = transformers.ViTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=labels,
+        label2id={label: number for number, label in labels.items()},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.ViTForImageClassification(config).save_pretrained(folder)
+    processor = transformers.ViTImageProcessor(
+        size={"height": 32, "width": 32}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.2]
+    )
+    processor.save_pretrained(folder)
     return folder
 
 

@@ -179,10 +179,11 @@ def fetch(
 ) -> None:
     """Download what a configuration needs and this machine lacks."""
     from qdgs.config import load_config
-    from qdgs.inspection import fetch_commands, fetch_config
+    from qdgs.inspection import fetch_config
+    from qdgs.needs import commands
 
     if print_:
-        for line in fetch_commands(load_config(config, set_ or ())):
+        for line in commands(load_config(config, set_ or ())):
             typer.echo(line)
         return
     typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")

@@ -69,10 +69,9 @@ class HubFile:
         from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-        if constants.HF_HUB_OFFLINE:
-            raise self._unavailable("HF_HUB_OFFLINE is set")
-        if not _answers(constants.ENDPOINT):
-            raise self._unavailable(f"{constants.ENDPOINT} cannot be reached")
+        reason = unreachable()
+        if reason is not None:
+            raise self._unavailable(reason)
         for name in self.names:
             try:
                 return Path(hf_hub_download(self.repository, name, cache_dir=constants.HF_HUB_CACHE))
@@ -108,6 +107,15 @@ def missing(files: Iterable[HubFile]) -> list[HubFile]:
 def told(files: Iterable[HubFile]) -> str:
     """Files in words; optional ones, which come along, are not told."""
     return " and ".join(str(file) for file in files if not file.optional)
+
+
+def unreachable() -> str | None:
+    """Why the hub cannot be asked, or None; found out within seconds, where its own client tries a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return None if _answers(constants.ENDPOINT) else f"{constants.ENDPOINT} cannot be reached"
 
 
 def _answers(endpoint: str) -> bool:

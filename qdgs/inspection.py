@@ -13,12 +13,16 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qdgs.config import ALGORITHMS, PROMPTS, RunConfig
 from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
 from qdgs.registry import resolve
 
+if TYPE_CHECKING:
+    from qdgs.needs import Source
+
+T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
 OPTIONAL = {"transformers": "text towers and tokenizers of SigLIP and others, image classifiers"}
 ENOUGH_DISK = 2 * 2**30
@@ -60,18 +64,12 @@ def check_config(config: RunConfig) -> list[str]:
     Raises:
         InputError: A generator, guide or judge is unknown or cannot be used.
     """
-    from qdgs.hub import missing, told
-    from qdgs.needs import files_of_generator, files_of_guide, files_of_judges
+    from qdgs import needs
 
-    parts = [files(config) for files in (files_of_generator, files_of_guide, files_of_judges)]
-    generator, guide, judges = (missing(files) for files in parts)
-    absent = [] if generator else _absent(config)
-    lines = [] if guide else _guide_lines(config, absent)
-    if not judges:
-        _judges(config, absent)
-    wanted = told([*generator, *guide, *judges])
-    first = f"valid; would fetch {wanted} from the Hugging Face Hub" if wanted else "valid; nothing to fetch"
-    return [first, *(f"cannot run yet: {sentence}" for sentence in absent), *lines]
+    wanted = needs.missing(needs.sources(config))
+    absent, warned = _look_at_parts(config)
+    first = f"valid; would fetch {' and '.join(wanted)}" if wanted else "valid; nothing to fetch"
+    return [first, *(f"cannot run yet: {sentence}" for sentence in absent), *warned]
 
 
 def fetch_config(config: RunConfig) -> str:
@@ -80,33 +78,11 @@ def fetch_config(config: RunConfig) -> str:
     Raises:
         InputError: It cannot be had: no network, or no such thing.
     """
-    from qdgs.hub import told
-    from qdgs.needs import fetch
+    from qdgs import needs
 
-    fetched = told(fetch(config))
-    done = f"fetched {fetched} from the Hugging Face Hub" if fetched else "nothing to fetch"
-    return "; ".join([done, *(f"cannot be fetched: {sentence}" for sentence in _absent(config))])
-
-
-def fetch_commands(config: RunConfig) -> list[str]:
-    """Commands that download what is lacking on another machine, and how it gets from there to here.
-
-    Raises:
-        InputError: A generator, guide or judge is unknown.
-    """
-    from huggingface_hub import constants
-
-    from qdgs.hub import missing
-    from qdgs.needs import files
-
-    names: dict[str, list[str]] = {}
-    for file in missing(files(config)):
-        names.setdefault(file.repository, []).extend(file.names)
-    if not names:
-        return ["# nothing to fetch"]
-    lines = [f"hf download {name} --include {' '.join(dict.fromkeys(of))}" for name, of in names.items()]
-    folders = " and ".join(f"models--{name.replace('/', '--')}" for name in names)
-    return [*lines, f"# then copy {folders} of that machine's hub cache into {constants.HF_HUB_CACHE}"]
+    fetched = needs.fetch(config)
+    done = f"fetched {' and '.join(fetched)}" if fetched else "nothing to fetch"
+    return "; ".join([done, *(f"cannot be fetched: {sentence}" for sentence in _look_at_parts(config)[0])])
 
 
 def parts_here() -> dict[str, list[Part]]:
@@ -142,45 +118,41 @@ def examine() -> list[Examined]:
     ]
 
 
-def _absent(config: RunConfig) -> list[str]:
-    """What the user has to bring: a sentence each.
+def _look_at_parts(config: RunConfig) -> tuple[list[str], list[str]]:
+    """What the user has to bring, and warnings of the guide: a sentence each.
 
     Raises:
-        InputError: The generator is unknown or cannot be used.
+        InputError: A part is unknown or cannot be used.
     """
-    from qdgs.parts import load_generator
-
-    try:
-        load_generator(config.generator)
-    except MissingModelError as error:
-        return [str(error)]
-    return []
-
-
-def _guide_lines(config: RunConfig, absent: list[str]) -> list[str]:
-    """Warnings of the guide; what it lacks is added to `absent`."""
     import warnings
 
+    from qdgs import needs
     from qdgs.clip.encoder import PromptWarning
-    from qdgs.parts import load_guide
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PromptWarning)
-        try:
-            load_guide(config.guide)
-        except MissingModelError as error:
-            absent.append(str(error))
-    return [f"warning: {item.message}" for item in caught if issubclass(item.category, PromptWarning)]
-
-
-def _judges(config: RunConfig, absent: list[str]) -> None:
-    """Look at the judges; what one lacks is added to `absent`."""
+    from qdgs.parts import load_generator, load_guide
     from qdgs.stages.judges import check_judges
 
+    absent: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PromptWarning)
+        parts = (needs.source_of_generator(config), needs.source_of_guide(config))
+        generator = _tried_part(lambda: load_generator(config.generator), parts[0], absent)
+        guide = _tried_part(lambda: load_guide(config.guide), parts[1], absent)
+    size = generator.image_size if generator else 64
+    if not needs.missing(needs.sources_of_judges(config)):
+        _tried_part(lambda: check_judges(config, image_size=size, guide=guide), None, absent)
+    told = [str(item.message) for item in caught if issubclass(item.category, PromptWarning)]
+    return absent, [f"warning: {sentence}" for sentence in told]
+
+
+def _tried_part(load: Callable[[], T], source: Source | None, absent: list[str]) -> T | None:
+    """A part; None where it is to be fetched, or the user has to bring it, which is added to `absent`."""
+    if source is not None and source.missing() is not None:
+        return None
     try:
-        check_judges(config)
+        return load()
     except MissingModelError as error:
         absent.append(str(error))
+        return None
 
 
 def _state(registry: Mapping[str, Any], name: str) -> str:

@@ -135,7 +135,7 @@ def test_objects_of_a_session_make_a_run(here, brought, monkeypatch):
         ),
         (
             {"judges": {**DATA["judges"], "auditor": {"name": "python", "target": "my_parts:Thermometer"}}},
-            "judges: expected an auditor that holds no other role, got 'python (my_parts:Thermometer)' as gate",
+            "judges: expected an auditor that holds no other role, got 'python (my_parts:Thermometer)'",
         ),
     ],
 )

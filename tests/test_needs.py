@@ -3,11 +3,11 @@ import shutil
 import pytest
 
 from qdgs import needs
+from qdgs.clip.sources import ClipSource
 from qdgs.compat import import_open_clip
 from qdgs.config import load_config, parse_config, plain
-from qdgs.errors import MissingModelError
-from qdgs.hub import missing, told
-from qdgs.inspection import check_config, fetch_commands, fetch_config
+from qdgs.errors import ConfigError, MissingModelError
+from qdgs.inspection import check_config, fetch_config
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 READS = {"color": {"red": "a red shape", "blue": "a blue shape"}}
@@ -25,38 +25,54 @@ def config(tiny_config, tiny_clip_folder, other_clip_folder, hub_of, tmp_path):
     return parse_config(data)
 
 
-def test_files_of_every_part_are_told_and_fetched(config):
-    assert [str(file) for file in needs.files(config)] == [
-        "org/tiny/open_clip_config.json",
-        "org/tiny/open_clip_model.safetensors",
-        "org/other/open_clip_config.json",
-        "org/other/open_clip_model.safetensors",
-    ]
-    assert told(needs.fetch(config)) == " and ".join(map(str, needs.files(config)))
+TINY = "org/tiny/open_clip_config.json and org/tiny/open_clip_model.safetensors from the Hugging Face Hub"
+OTHER = TINY.replace("org/tiny", "org/other")
+
+
+def test_what_every_part_needs_is_told_and_fetched(config):
+    assert needs.missing(needs.sources(config)) == [TINY, OTHER]
+    assert needs.fetch(config) == [TINY, OTHER]
     assert needs.fetch(config) == []
-    assert missing(needs.files(config)) == []
+    assert needs.missing(needs.sources(config)) == []
 
 
-def test_check_tells_what_would_be_fetched_without_fetching_it(config):
-    (line,) = check_config(config)
-    assert line == (
-        "valid; would fetch org/tiny/open_clip_config.json and org/tiny/open_clip_model.safetensors and "
-        "org/other/open_clip_config.json and org/other/open_clip_model.safetensors from the Hugging Face Hub"
-    )
-    assert fetch_config(config) == line.replace("valid; would fetch", "fetched")
+def test_check_tells_what_would_be_fetched_without_fetching_it(config, empty_cache):
+    assert check_config(config) == [f"valid; would fetch {TINY} and {OTHER}"]
+    assert not empty_cache.exists()
+    assert fetch_config(config) == f"fetched {TINY} and {OTHER}"
     assert check_config(config)[0] == "valid; nothing to fetch"
     assert fetch_config(config) == "nothing to fetch"
 
 
-def test_what_is_to_be_fetched_elsewhere_comes_as_commands(config, tmp_path):
+def test_what_is_to_be_fetched_elsewhere_comes_as_commands(config, empty_cache):
     files = "open_clip_config.json open_clip_model.safetensors open_clip_pytorch_model.bin"
-    assert fetch_commands(config) == [
+    assert needs.commands(config) == [
         f"hf download org/tiny --include {files}",
         f"hf download org/other --include {files}",
-        f"# then copy models--org--tiny and models--org--other of that machine's hub cache into {tmp_path / 'hub'}",
+        f"# then copy what that machine's hub cache holds of these (models--…) into {empty_cache}",
     ]
     fetch_config(config)
-    assert fetch_commands(config) == ["# nothing to fetch"]
+    assert needs.commands(config) == ["# nothing to fetch"]
+
+
+def test_one_model_for_two_attributes_is_fetched_once(config):
+    judge = config.judges.auditor.model_dump()
+    data = plain(config)
+    data["judges"]["auditor"] = {"color": judge, "shape": "pixels"}
+    data["judges"]["gate"] = judge
+    assert needs.missing(
+        needs.sources(parse_config({**data, "judges": {**data["judges"], "shared": True}}))
+    ) == [
+        TINY,
+        OTHER,
+    ]
+
+
+def test_a_judge_that_is_the_guide_is_told_by_check(config, tiny_clip_folder, hub_of):
+    hub_of({"org/tiny": tiny_clip_folder, "org/other": tiny_clip_folder})
+    assert needs.fetch(config) == [TINY, OTHER]
+    with pytest.raises(ConfigError, match=r"^judges\.auditor\.clip: expected another CLIP than the guide's"):
+        check_config(config)
 
 
 def test_a_network_that_is_not_there_is_one_sentence(config, monkeypatch):
@@ -76,14 +92,19 @@ def test_what_a_fetched_configuration_asks_for_is_fetched_too(
     (folder / "tokenizer.json").write_text("{}")
     (folder / "tokenizer_config.json").write_text("{}")
     hub_of({"org/tiny": folder, "org/other": folder, "org/tokens": folder})
-    assert told(needs.fetch(config)).endswith(
-        "org/other/open_clip_model.safetensors and org/tokens/tokenizer.json and org/tokens/tokenizer_config.json"
-    )
+    needs.fetch(config)
+    assert [str(file) for file in ClipSource("hf-hub:org/other").hub_files() if not file.optional] == [
+        "org/other/open_clip_config.json",
+        "org/other/open_clip_model.safetensors",
+        "org/tokens/tokenizer.json",
+        "org/tokens/tokenizer_config.json",
+    ]
+    assert needs.missing([ClipSource("hf-hub:org/other")]) == []
 
 
 def test_tags_of_a_builtin_architecture_are_files_too(tiny_config):
     assert import_open_clip().get_pretrained_cfg("ViT-B-32", "openai")
     data = plain(load_config(tiny_config))
     data["guide"]["clip"] = {"model": "ViT-B-32", "pretrained": "openai"}
-    (line,) = (line for line in fetch_commands(parse_config(data)) if line.startswith("hf"))
+    (line,) = (line for line in needs.commands(parse_config(data)) if line.startswith("hf"))
     assert line.startswith("hf download timm/vit_base_patch32_clip_224.openai --include open_clip_model.safe")

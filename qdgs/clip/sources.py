@@ -73,12 +73,7 @@ def describe(model: str, pretrained: str | None = None) -> str | None:
     Raises:
         InputError: The model or its pretrained tag is unknown, or a folder is missing or damaged.
     """
-    source = ClipSource(model, pretrained)
-    wanted = missing(source.hub_files())
-    if not wanted:
-        source.locate()
-        return None
-    return f"{told(wanted)} from the Hugging Face Hub"
+    return ClipSource(model, pretrained).missing()
 
 
 @dataclass(frozen=True)
@@ -113,6 +108,25 @@ class ClipSource:
             return self._files_of_repository()
         self._check_architecture()
         return [*self._weights_of_tag(self._tag()), *self._text_files(self._architecture(), None)]
+
+    def missing(self) -> str | None:
+        """What `fetch` would download, or None where everything is on this machine; asks no network.
+
+        Raises:
+            InputError: The model or its pretrained tag is unknown, or a folder is missing or damaged.
+        """
+        wanted = missing(self.hub_files())
+        if not wanted:
+            self.locate()
+            return None
+        return f"{told(wanted)} from the Hugging Face Hub"
+
+    def commands(self) -> list[str]:
+        """Commands of the hub's own client that download the same on another machine."""
+        names: dict[str, list[str]] = {}
+        for file in missing(self.hub_files()):
+            names.setdefault(file.repository, []).extend(file.names)
+        return [f"hf download {name} --include {' '.join(dict.fromkeys(of))}" for name, of in names.items()]
 
     def fetch(self) -> None:
         """Download what is not on this machine yet.

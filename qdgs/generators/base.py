@@ -21,6 +21,9 @@ GENERATORS: dict[str, Any] = {
 CONVERTERS: dict[str, str] = {"stylegan2": "qdgs.generators.stylegan2_convert:convert"}
 """Generators that other people's files can be converted for: a function of the file and the new folder."""
 
+SOURCES: dict[str, str] = {}
+"""Generators whose files may have to be fetched: a function of the options → its `Source`."""
+
 MICRO_BATCH = 64
 
 

@@ -19,6 +19,9 @@ JUDGES: dict[str, Any] = {
 }
 """Name → "module:attribute"; a user may add a class, a function or an object that is made already."""
 
+SOURCES: dict[str, str] = {"clip-zero-shot": "qdgs.judges.clip_zero_shot:source_of"}
+"""Judges whose files may have to be fetched: a function of the options → its `Source`."""
+
 
 @runtime_checkable
 class Judge(Protocol):

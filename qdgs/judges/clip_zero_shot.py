@@ -13,7 +13,6 @@ from torch.nn import functional
 from qdgs.clip.encoder import ClipEncoder
 from qdgs.clip.sources import ClipSource
 from qdgs.errors import ConfigError
-from qdgs.hub import HubFile
 from qdgs.judges.probabilities import check_confidence, check_values, read_logits
 
 NAME = "clip-zero-shot"
@@ -65,11 +64,6 @@ class ClipZeroShot:
         self._text = {name: self._embedded(prompts) for name, prompts in sides.items()}
         self._whole = None if whole is None else self._embedded(whole)
 
-    @staticmethod
-    def hub_files(options: Mapping[str, Any]) -> list[HubFile]:
-        """Files on the hub that a judge of these options needs."""
-        return clip_source(options.get("clip")).hub_files()
-
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`; see `Judge`."""
         with torch.no_grad():
@@ -85,6 +79,15 @@ class ClipZeroShot:
 
     def _logits(self, embeddings: Tensor, text: Tensor) -> Tensor:
         return self.encoder.logit_scale * embeddings @ text.T
+
+
+def source_of(options: Mapping[str, Any]) -> ClipSource:
+    """Where the files of a judge of these options come from.
+
+    Raises:
+        ConfigError: They name no CLIP.
+    """
+    return clip_source(options.get("clip"))
 
 
 def clip_source(clip: object, place: str = NAME) -> ClipSource:

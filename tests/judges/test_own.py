@@ -53,7 +53,7 @@ def test_a_script_gets_images_of_its_size(brought, tmp_path):
 
 def test_logits_of_other_attributes_are_told(scripts):
     judge = load(name="torchscript", path=scripts["judge"], attributes={"a": ["b", "c"]})
-    with pytest.raises(ConfigError, match=r"expected logits \(batch_size, values\) = \(5, 2\), got \(5, 5\)"):
+    with pytest.raises(ConfigError, match=r"expected logits \(5, 2\), got \(5, 5\)"):
         judge.judge(IMAGES)
 
 

@@ -6,8 +6,10 @@
 
 `Run.complete` does every stage that is not through yet; `run.do("search")`, `run.do("flatten")` and so on
 do one. A generator of your own is any object with `latent_dim`, `image_size`, `differentiable`,
-`prior_norm`, `sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`); register it by
-name in `qdgs.GENERATORS`, as "module:attribute".
+`prior_norm`, `sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`). A configuration
+names it as `{name: python, target: "package.module:factory"}`, or by a name that you give it:
+`qdgs.GENERATORS["mine"] = MyGenerator`, or an object. Guides (`qdgs.GUIDES`) and judges (`qdgs.JUDGES`)
+likewise.
 
 The names below are imported on use, so that `import qdgs` costs nothing.
 """
@@ -16,9 +18,11 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "ClipEncoder": "qdgs.guides.clip",
+    "ClipEncoder": "qdgs.clip.encoder",
     "GENERATORS": "qdgs.generators.base",
+    "GUIDES": "qdgs.guides.base",
     "Generator": "qdgs.generators.base",
+    "Guide": "qdgs.guides.base",
     "JUDGES": "qdgs.judges.base",
     "Judge": "qdgs.judges.base",
     "PromptGuide": "qdgs.guides.prompts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     warnings.showwarning = _show_warning
+    _find_modules_here()
     try:
         code = app(
             args=None if arguments is None else list(arguments), prog_name="qdgs", standalone_mode=False
@@ -168,11 +170,22 @@ def check(
 
 
 @app.command()
-def fetch(config: Config, set_: Set = None) -> None:
+def fetch(
+    config: Config,
+    set_: Set = None,
+    print_: Annotated[
+        bool, typer.Option("--print", help="Tell how to download it on another machine, and do not.")
+    ] = False,
+) -> None:
     """Download what a configuration needs and this machine lacks."""
     from qdgs.config import load_config
     from qdgs.inspection import fetch_config
+    from qdgs.needs import commands
 
+    if print_:
+        for line in commands(load_config(config, set_ or ())):
+            typer.echo(line)
+        return
     typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")
 
 
@@ -306,6 +319,12 @@ def _has_cuda(name: str) -> bool:
 
     index = name.partition(":")[2] or "0"
     return torch.cuda.is_available() and index.isdigit() and int(index) < torch.cuda.device_count()
+
+
+def _find_modules_here() -> None:
+    """Let targets be modules of the working directory too; installed ones come first."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

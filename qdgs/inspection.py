@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
-OPTIONAL = {"transformers": "text towers and tokenizers of SigLIP and others, image classifiers"}
+OPTIONAL = {
+    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts"
+}
 ENOUGH_DISK = 2 * 2**30
 
 ALGORITHM_LINES = {
@@ -135,13 +137,22 @@ def _look_at_parts(config: RunConfig) -> tuple[list[str], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PromptWarning)
         parts = (needs.source_of_generator(config), needs.source_of_guide(config))
-        generator = _tried_part(lambda: load_generator(config.generator), parts[0], absent)
+        generator = _tried_part(
+            lambda: load_generator(config.generator, device=_device_here()), parts[0], absent
+        )
         guide = _tried_part(lambda: load_guide(config.guide), parts[1], absent)
     size = generator.image_size if generator else 64
     if not needs.missing(needs.sources_of_judges(config)):
         _tried_part(lambda: check_judges(config, image_size=size, guide=guide), None, absent)
     told = [str(item.message) for item in caught if issubclass(item.category, PromptWarning)]
     return absent, [f"warning: {sentence}" for sentence in told]
+
+
+def _device_here() -> str:
+    """Where a run would work by itself: not every device computes in every precision."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _tried_part(load: Callable[[], T], source: Source | None, absent: list[str]) -> T | None:
@@ -165,10 +176,12 @@ def _state(registry: Mapping[str, Any], name: str) -> str:
             return f"needs an optional package: pip install 'qdgs[{lacking[0]}]'"
         needed = required_options(thing) if is_factory(thing) else []
         if needed:
-            return f"ready; needs the option{'s' if needed[1:] else ''} {', '.join(needed)}"
+            ready = f"ready; needs the option{'s' if needed[1:] else ''} {', '.join(needed)}"
+            partly = getattr(thing, "lacking", lambda: None)()
+            return f"{ready}; {partly}" if partly else ready
         if is_factory(thing):
             thing()
-    except MissingPackageError as error:
+    except (MissingPackageError, MissingModelError) as error:
         return str(error)
     except (QdgsError, ImportError, TypeError) as error:
         return f"cannot be used here: {error}"

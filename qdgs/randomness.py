@@ -19,6 +19,7 @@ class Stream(IntEnum):
     DRAWING = 8
     RANDOM_SAMPLES = 9
     BANK = 10
+    GENERATOR = 11
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -234,3 +235,26 @@ def hub_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubOf]:
             return endpoint
 
         yield start
+
+
+def pipelines() -> Iterator[ModuleType]:
+    """The module that makes small diffusers pipelines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("pipelines")
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(pipelines: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Kind of a small diffusers pipeline → the folder it is saved in. Do not write into it: copy it."""
+    root = tmp_path_factory.mktemp("pipelines")
+
+    def act(kind: str) -> Path:
+        if kind in pipelines.TEXT and find_spec("transformers") is None:
+            pytest.skip("transformers is not installed: pip install 'qdgs[transformers]'")
+        folder = root / kind / "model"
+        if not folder.exists():
+            pipelines.save(kind, folder)
+        return folder
+
+    return act

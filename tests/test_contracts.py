@@ -7,7 +7,7 @@ import torch
 import qdgs
 from qdgs.clip.sources import EMBEDDED
 from qdgs.config import PROMPTS, GuideConfig, Named
-from qdgs.errors import MissingPackageError
+from qdgs.errors import MissingModelError, MissingPackageError
 from qdgs.generators.base import GENERATORS
 from qdgs.guides.base import GUIDES, Guide
 from qdgs.judges.base import JUDGES
@@ -30,6 +30,8 @@ def generator(request):
     if request.param == "torchscript":
         path = request.getfixturevalue("scripts")["generator"]
         options = {"path": path, "latent_shape": [6, 1, 1], "range": [-1, 1]}
+    if request.param == "diffusers":
+        options = {"model": str(request.getfixturevalue("pipeline_folder")("ddpm")), "steps": 3}
     return loaded(qdgs.load_generator, Named(name=request.param, **options))
 
 
@@ -71,7 +73,7 @@ def judge(request):
 def loaded(load, name):
     try:
         return load(name)
-    except MissingPackageError as error:
+    except (MissingPackageError, MissingModelError) as error:
         pytest.skip(str(error))
 
 

@@ -11,7 +11,9 @@ from qdgs.errors import GeneratorError
 
 GENERATORS: dict[str, Any] = {
     "dcgan-digiface": "qdgs.generators.dcgan:DCGANDigiFace",
+    "diffusers": "qdgs.generators.diffusers:load_diffusers",
     "python": "qdgs.generators.own:python_generator",
+    "shapes-ddim": "qdgs.generators.shapes_ddim:shapes_ddim",
     "shapes-vae": "qdgs.generators.shapes_vae:ShapesVAE",
     "stylegan2": "qdgs.generators.stylegan2:StyleGAN2",
     "torchscript": "qdgs.generators.own:TorchScriptGenerator",
@@ -21,7 +23,7 @@ GENERATORS: dict[str, Any] = {
 CONVERTERS: dict[str, str] = {"stylegan2": "qdgs.generators.stylegan2_convert:convert"}
 """Generators that other people's files can be converted for: a function of the file and the new folder."""
 
-SOURCES: dict[str, str] = {}
+SOURCES: dict[str, str] = {"diffusers": "qdgs.generators.diffusers_files:source_of"}
 """Generators whose files may have to be fetched: a function of the options → its `Source`."""
 
 MICRO_BATCH = 64

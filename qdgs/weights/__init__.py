@@ -14,6 +14,7 @@ from torch import Tensor
 from qdgs.errors import CorruptFileError
 
 FOLDER = Path(__file__).parent
+REMEDY = "install qdgs again"
 
 
 def card(name: str) -> dict[str, Any]:
@@ -28,16 +29,26 @@ def load_weights(name: str) -> dict[str, Tensor]:
     Raises:
         CorruptFileError: The file is missing, truncated or not the one that the card describes.
     """
-    path = FOLDER / name / "model.safetensors"
-    remedy = "install qdgs again"
+    content = check_weights(name, "model.safetensors")
+    try:
+        return load(content)
+    except SafetensorError:
+        path = FOLDER / name / "model.safetensors"
+        raise CorruptFileError(f"{path}: is no safetensors file; {REMEDY}") from None
+
+
+def check_weights(name: str, file: str) -> bytes:
+    """The content of a file of embedded weights, which is the one that their card describes.
+
+    Raises:
+        CorruptFileError: It is missing, truncated or another.
+    """
+    path = FOLDER / name / file
     try:
         content = path.read_bytes()
         expected = card(name)["sha256"]
     except (OSError, ValueError, KeyError):
-        raise CorruptFileError(f"{path}: the weights or their card cannot be read; {remedy}") from None
+        raise CorruptFileError(f"{path}: the weights or their card cannot be read; {REMEDY}") from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise CorruptFileError(f"{path}: expected the sha256 of its card, got another; {remedy}")
-    try:
-        return load(content)
-    except SafetensorError:
-        raise CorruptFileError(f"{path}: is no safetensors file; {remedy}") from None
+        raise CorruptFileError(f"{path}: expected the sha256 of its card, got another; {REMEDY}")
+    return content

@@ -9,47 +9,38 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from qdgs.config import RunConfig
 from qdgs.datasets.groups import exact_counts
+from qdgs.datasets.labelled import LabelledImages
 from qdgs.errors import InputError
 from qdgs.fairness.shares import check_targets, group_codes
 from qdgs.generators.base import Generator
 from qdgs.judges.base import Judge
 from qdgs.samplers.costs import Cost, Meter
 
+__all__ = [
+    "SAMPLERS",
+    "BaseSampler",
+    "LabelledImages",
+    "OwnGenerator",
+    "Problem",
+    "Sampler",
+    "judged_samples",
+    "read_values",
+    "sample_rows",
+]
+
 SAMPLERS: dict[str, str] = {
+    "importance": "qdgs.samplers.importance:ImportanceSampler",
+    "latent-mixtures": "qdgs.samplers.latent_shift:LatentMixturesSampler",
+    "latent-shift": "qdgs.samplers.latent_shift:LatentShiftSampler",
+    "paired-latents": "qdgs.samplers.paired_latents:PairedLatentsSampler",
     "random": "qdgs.samplers.rejection:RandomSampler",
     "rejection": "qdgs.samplers.rejection:RejectionSampler",
 }
 """Name → "module:class"; each is made without arguments or with options by keyword."""
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledImages:
-    """Images of known attributes that the user brings.
-
-    Attributes:
-        images: `(n, 3, height, width)`, uint8.
-        values: One column an attribute, one row an image; missing where it is not known.
-    """
-
-    images: Tensor
-    values: pd.DataFrame
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.values):
-            raise InputError(
-                "images: expected one row of values for each image, "
-                f"got {len(self.images)} images and {len(self.values)} rows"
-            )
-        if self.images.dtype != torch.uint8:
-            raise InputError(f"images: expected uint8, got {self.images.dtype}")
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +115,9 @@ class Problem:
         """The group of each row, missing where an attribute is."""
         told = values[list(self.attributes)].astype(object).reset_index(drop=True)
         known = [told[name].isin(names).to_numpy() for name, names in self.attributes.items()]
-        joined = told.fillna("").astype(str).agg("/".join, axis=1).astype(object)
-        return joined.where(np.logical_and.reduce(known), None)
+        texts = [told[name].fillna("").astype(str) for name in self.attributes]
+        joined = texts[0].str.cat(texts[1:], sep="/") if texts[1:] else texts[0]
+        return joined.astype(object).where(np.logical_and.reduce(known), None)
 
     def codes_of(self, values: pd.DataFrame) -> np.ndarray:
         """The position of each row's group in `groups`, `(n,)`, −1 where it has none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,8 @@ SAMPLERS: dict[str, str] = {
     "latent-mixtures": "qdgs.samplers.latent_shift:LatentMixturesSampler",
     "latent-shift": "qdgs.samplers.latent_shift:LatentShiftSampler",
     "paired-latents": "qdgs.samplers.paired_latents:PairedLatentsSampler",
+    "qdgs": "qdgs.samplers.search:QdgsSampler",
+    "qdgs-gradient": "qdgs.samplers.search:QdgsGradientSampler",
     "random": "qdgs.samplers.rejection:RandomSampler",
     "rejection": "qdgs.samplers.rejection:RejectionSampler",
 }
@@ -116,7 +118,9 @@ class Problem:
         told = values[list(self.attributes)].astype(object).reset_index(drop=True)
         known = [told[name].isin(names).to_numpy() for name, names in self.attributes.items()]
         texts = [told[name].fillna("").astype(str) for name in self.attributes]
-        joined = texts[0].str.cat(texts[1:], sep="/") if texts[1:] else texts[0]
+        joined = texts[0]
+        for text in texts[1:]:
+            joined = joined + "/" + text
         return joined.astype(object).where(np.logical_and.reduce(known), None)
 
     def codes_of(self, values: pd.DataFrame) -> np.ndarray:
@@ -153,9 +157,11 @@ class Sampler(Protocol):
         cost: What `fit` and `sample` have spent so far.
         own: The method's own generator once it is fitted; None where it samples the problem's.
         notes: What a reader of its figures has to know, a sentence each.
+        quick: Options with which it does all that it does in seconds, if badly.
     """
 
     paper: str
+    quick: ClassVar[Mapping[str, Any]]
     cost: Cost
     own: OwnGenerator | None
     notes: tuple[str, ...]
@@ -231,6 +237,7 @@ class BaseSampler:
     """What the samplers share: a meter, and the problem once they are fitted."""
 
     paper = ""
+    quick: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         self.own: OwnGenerator | None = None

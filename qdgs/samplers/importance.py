@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -46,6 +49,7 @@ class ImportanceSampler(BaseSampler):
     """
 
     paper = "Choi et al. 2020"
+    quick: ClassVar[Mapping[str, Any]] = {"samples": 300, "candidates": 3, "landmarks": 30}
 
     def __init__(
         self,

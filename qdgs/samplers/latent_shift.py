@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -46,6 +48,7 @@ class LatentShiftSampler(BaseSampler):
     """
 
     paper = "Tan et al. 2020"
+    quick: ClassVar[Mapping[str, Any]] = {"samples": 1200, "components": 2}
 
     def __init__(
         self,
@@ -107,7 +110,8 @@ class LatentShiftSampler(BaseSampler):
     def _latents_for(self, group: str, z: Array, read: pd.DataFrame) -> Array:
         codes = self.problem.codes_of(read)
         if not self.shift:
-            return z[codes == self.problem.groups.index(group)]
+            own: Array = z[codes == self.problem.groups.index(group)]
+            return own
         return self.shifted(z[codes >= 0], group)
 
     def _direction(
@@ -141,7 +145,8 @@ class LatentShiftSampler(BaseSampler):
         with warnings.catch_warnings():
             # an unfinished last digit of the likelihood changes no sample that anyone would notice
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return mixture.fit(latents)
+            mixture.fit(latents)
+        return mixture
 
     def _told(self) -> tuple[str, ...]:
         if not self.directions:

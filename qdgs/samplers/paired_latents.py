@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from qdgs.errors import InputError
 from qdgs.samplers.base import BaseSampler, Problem, judged_samples, sample_rows
 from qdgs.samplers.hyperplanes import Array, Hyperplane, fit_hyperplane, moved
 
-Direction = Literal["conditional", "protected"]
 BATCH = 1024
 
 
@@ -70,6 +69,7 @@ class PairedLatentsSampler(BaseSampler):
     """
 
     paper = "Ramaswamy et al. 2021"
+    quick: ClassVar[Mapping[str, Any]] = {"labelled": 600, "held_out": 200}
 
     def __init__(
         self,

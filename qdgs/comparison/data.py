@@ -77,8 +77,8 @@ def drawn_shapes(n: int, bias: float, rng: np.random.Generator, image_size: int)
         images, shape, color = biased_shapes(min(AT_ONCE, n - start), bias, rng)
         values = pd.DataFrame({"color": np.array(COLORS)[color], "shape": np.array(SHAPES)[shape]})
         parts.append((to_pixels(images, image_size), values))
-    images, values = zip(*parts, strict=True)
-    return LabelledImages(torch.cat(images), pd.concat(values, ignore_index=True))
+    pixels, tables = zip(*parts, strict=True)
+    return LabelledImages(torch.cat(pixels), pd.concat(tables, ignore_index=True))
 
 
 def _from_folder(config: DataConfig, problem: Problem, seed: int) -> TaskData:

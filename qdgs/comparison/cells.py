@@ -141,7 +141,9 @@ class Bench:
         if self.config.data is None:
             return None
         if seed not in self._data:
-            self._data = {seed: task_data(self.config.data, self._problem, seed)}
+            downstream = self.config.downstream
+            size = downstream.image_size if downstream else self._problem.generator.image_size
+            self._data = {seed: task_data(self.config.data, self._problem, seed, size)}
         return self._data[seed]
 
     def task(self, seed: int) -> Task:

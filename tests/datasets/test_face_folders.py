@@ -74,11 +74,11 @@ def test_a_limit_takes_some_of_them(celeba):
 
 def test_what_is_missing_is_told_in_a_sentence(celeba, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
-    with pytest.raises(InputError, match="list_attr_celeba.txt: expected a file"):
+    with pytest.raises(InputError, match=r"list_attr_celeba\.txt: expected a file"):
         read("celeba", empty, {"Male": ("no", "yes")})
     with pytest.raises(InputError, match="'Smilling'; did you mean 'Smiling'"):
         read("celeba", celeba, {"Smilling": ("no", "yes")})
-    with pytest.raises(InputError, match="expected images of the train split .* got none"):
+    with pytest.raises(InputError, match=r"expected images of the train split .* got none"):
         read("celeba", celeba, {"Male": ("maybe",)})
     with pytest.raises(InputError, match="expected the folder of UTKFace"):
         read("utkface", empty / "none", {"age": ("0-9",)})

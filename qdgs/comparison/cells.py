@@ -99,6 +99,7 @@ class Bench:
         data = plain_compare(self.config)
         for name in ("methods", "seeds", "first_seed", "endpoints"):
             del data[name]
+        (data["downstream"] or {}).pop("arms", None)
         method = None if cell.method is None else [cell.method.name, cell.method.options]
         return fingerprint([data, method, cell.title if cell.method is None else None, cell.seed])
 
@@ -128,10 +129,10 @@ class Bench:
             return self._arm(cell)
         return self._method(cell, self.sampler(cell.method))
 
-    def problem(self, seed: int, title: str) -> Problem:
-        """What the methods of a seed are given."""
-        data = self.data(seed)
-        work = self.out / "work" / str(seed) / title
+    def problem(self, cell: Cell) -> Problem:
+        """What the method of a cell is given."""
+        data = self.data(cell.seed)
+        work = self._work(cell.seed) / f"{cell.title}-{self.key(cell)[:12]}"
         if data is None:
             return replace(self._problem, work=work)
         return replace(self._problem, work=work, reference=data.reference, training=data.training)
@@ -153,11 +154,14 @@ class Bench:
         assert config.downstream is not None, "asked for only where there is one"
         if seed not in self._tasks:
             drawn = config.data is not None and config.data.source == "drawn-shapes"
-            folder = self.out / "work" / str(seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            task = Task(self._problem, data, config.downstream, seed, folder, drawn, config.resamples)
+            known = [plain_compare(config)[name] for name in ("data", "downstream")]
+            biased = self._work(seed) / f"biased-{fingerprint([*known, seed])[:12]}.pt"
+            task = Task(self._problem, data, config.downstream, seed, biased, drawn, config.resamples)
             self._tasks = {seed: task}
         return self._tasks[seed]
+
+    def _work(self, seed: int) -> Path:
+        return self.out / "work" / str(seed)
 
     @cached_property
     def _problem(self) -> Problem:
@@ -226,7 +230,7 @@ class Bench:
         return Result(NO_GENERATOR, _rows(numbers | _costs(task.arm_cost(cell.title))), None, ())
 
     def _method(self, cell: Cell, sampler: Sampler) -> Result:
-        problem = self.problem(cell.seed, cell.title)
+        problem = self.problem(cell)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             sampler.fit(problem, self._rng(cell.seed, FIT))

@@ -43,7 +43,7 @@ class Task:
         data: Images.
         config: Sizes.
         seed: Of the comparison.
-        folder: Where the biased classifier is kept.
+        biased: Where the biased classifier is kept.
         drawn: Whether the images are drawn shapes, which may be turned by any angle; others are mirrored.
         resamples: Of the bootstraps.
     """
@@ -52,7 +52,7 @@ class Task:
     data: TaskData
     config: DownstreamConfig
     seed: int
-    folder: Path
+    biased: Path
     drawn: bool
     resamples: int
 
@@ -151,21 +151,20 @@ class Task:
         }
 
     def _biased(self) -> ShapeClassifier:
-        path = self.folder / f"biased-{self.seed}.pt"
-        if not path.exists():
+        if not self.biased.exists():
             classifier = ShapeClassifier(self.config.image_size, generator=self._numbers(WEIGHTS))
             training = self.data.training
             train_classifier(
-                classifier,
-                to_pixels(training.images, self.config.image_size),
+                classifier.to(self._device),
+                to_pixels(training.images, self.config.image_size).to(self._device),
                 torch.from_numpy(self.labels(training)),
                 epochs=self.config.biased_epochs,
                 generator=self._numbers(BIASED),
                 augment=self._turn,
                 precision=self.config.precision,
             )
-            save_classifier(classifier, path)
-        return load_classifier(path)
+            save_classifier(classifier.cpu(), self.biased)
+        return load_classifier(self.biased, device=self._device)
 
     def _tuned(
         self,
@@ -185,7 +184,7 @@ class Task:
 
         train_classifier(
             classifier,
-            to_pixels(images, self.config.image_size),
+            to_pixels(images, self.config.image_size).to(self._device),
             targets,
             epochs=self.config.epochs,
             generator=self._numbers(TUNING),
@@ -202,7 +201,7 @@ class Task:
     ) -> Logits:
         size = self.config.image_size
         sets = (look(to_pixels(images.images, size)) for images in (self.data.test, self.data.usual))
-        test, usual = (predict(classifier, images).double().numpy()[None] for images in sets)
+        test, usual = (predict(classifier, images.to(self._device)).double().numpy()[None] for images in sets)
         return test, usual
 
     def _zero_shot(self, guide: PromptGuide) -> Logits:
@@ -212,11 +211,16 @@ class Task:
 
         def scores(images: Tensor) -> Array:
             with torch.no_grad():
-                told = [guide.score(part).measures[:, column].cpu() for part in unit_batches(images)]
+                batches = (part.to(self._device) for part in unit_batches(images))
+                told = [guide.score(part).measures[:, column].cpu() for part in batches]
             values: Array = torch.cat(told).double().numpy()[None]
             return values
 
         return scores(self.data.test.images), scores(self.data.usual.images)
+
+    @property
+    def _device(self) -> str:
+        return self.problem.device
 
     @property
     def _turn(self) -> Augmentation:

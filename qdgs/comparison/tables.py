@@ -16,6 +16,7 @@ from qdgs.datasets.manifest import write_parquet
 from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
+from qdgs.report.comparison import cheapest, cost_lines
 
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
@@ -31,7 +32,7 @@ SHOWN: dict[str, tuple[str, int]] = {
     "judged_quality": ("quality", 1),
     "group_diversity_ratio": ("diversity", 1),
     "near_duplicates": ("near-duplicates", -1),
-    "kernel_distance": ("kernel distance", -1),
+    "kernel_distance": ("KID (pixels)", -1),
     "mean_accuracy": ("mean accuracy", 1),
     "worst_group_accuracy": ("worst group", 1),
     "average_precision": ("AP", 1),
@@ -51,6 +52,8 @@ COSTS = {
     "backwards": "backwards",
     "seconds": "seconds",
 }
+CHEAP = ("random", "importance")
+"""Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
 GATED = ("rejection", "qdgs", "qdgs-gradient")
 """Samplers whose images the gate chooses."""
 
@@ -108,6 +111,7 @@ def markdown(
         _table(frame, {name: heading for name, (heading, _) in SHOWN.items()}),
         "\n## What it cost\n",
         _table(frame, COSTS),
+        *(f"- {sentence}" for sentence in crossover_sentences(frame)),
     ]
     if config.quick:
         parts.insert(1, "**Tiny sizes, to see that it works: the numbers say nothing.**\n")
@@ -177,6 +181,20 @@ def _against(table: pd.DataFrame, endpoint: EndpointConfig, rival: str, sign: in
         f"{endpoint.metric}: {endpoint.method} is better than {rival} by {gain.value:+.3f}{interval}, "
         f"wanted at least {-endpoint.margin:+.3f}: {verdict}"
     )
+
+
+def crossover_sentences(frame: pd.DataFrame) -> list[str]:
+    """Which method is cheapest up to how many images, for what the generator and a judge are asked for."""
+    told = []
+    for metric in ("generator_calls", "judge_labels"):
+        lines = [line for line in cost_lines(frame, metric) if line[0].partition(" ")[0] not in CHEAP]
+        steps = cheapest(lines)
+        if steps:
+            parts = [f"{name} from {start:,.0f}" for start, name in steps]
+            told.append(
+                f"Fewest {COSTS[metric]}, random samples apart, by images in the set: {', '.join(parts)}"
+            )
+    return told
 
 
 def _table(frame: pd.DataFrame, headings: Mapping[str, str]) -> str:

@@ -77,6 +77,20 @@ def cost_lines(frame: pd.DataFrame, metric: str) -> list[tuple[str, float, float
     return lines
 
 
+def cheapest(lines: Sequence[tuple[str, float, float]], most: float = MOST) -> list[tuple[float, str]]:
+    """From how many images on which method is the cheapest, up to `most`: the lower envelope of the lines."""
+    steps: list[tuple[float, str]] = []
+    images, left = 1.0, list(lines)
+    while left and images <= most:
+        at = images
+        name, once, each = min(left, key=lambda line: (line[1] + line[2] * at, line[2]))
+        steps.append((images, name))
+        left = [line for line in left if line[2] < each]
+        crossings = [(line[1] - once) / (each - line[2]) for line in left]
+        images = max(min(crossings, default=most + 1), images)
+    return steps
+
+
 def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
     names = _names(rows)
     present = [method for method in methods if (names == method).any()]

@@ -19,7 +19,7 @@ def task(tmp_path):
     rng = np.random.default_rng(0)
     sets = [drawn_shapes(40, bias, rng, 16) for bias in (0.9, 0.5, 0.5, 0.8, 0.5)]
     problem = Problem(None, ShapeGeometry(), ATTRIBUTES, "shape", dict.fromkeys(GROUPS, 0.25), 40)
-    return Task(problem, TaskData(*sets), SIZES, 0, tmp_path, True, 50)
+    return Task(problem, TaskData(*sets), SIZES, 0, tmp_path / "biased.pt", True, 50)
 
 
 def test_a_perfect_classifier_has_perfect_numbers(task, rng):
@@ -53,9 +53,9 @@ def test_accuracy_is_the_mean_over_the_last_epochs(task, rng):
 def test_every_arm_trains_and_the_biased_classifier_is_made_once(task, name, rng):
     told = task.arm(name, lambda: None, rng)
     assert 0 <= told["worst_group_accuracy"].estimate.value <= told["mean_accuracy"].estimate.value <= 1
-    stamp = (task.folder / "biased-0.pt").stat().st_mtime_ns
+    stamp = task.biased.stat().st_mtime_ns
     again = task.arm(name, lambda: None, np.random.default_rng(0))
-    assert (task.folder / "biased-0.pt").stat().st_mtime_ns == stamp
+    assert task.biased.stat().st_mtime_ns == stamp
     assert again["average_precision"].estimate.value == told["average_precision"].estimate.value
 
 
@@ -74,7 +74,7 @@ def test_a_label_of_three_values_is_refused(task):
     attributes = {**ATTRIBUTES, "shape": ("triangle", "square", "disc")}
     problem = Problem(None, ShapeGeometry(), attributes, "shape", {"red/square": 1.0}, 4)
     with pytest.raises(InputError, match="expected a label of two values, got 'shape' with 3"):
-        Task(problem, task.data, SIZES, 0, task.folder, True, 50)
+        Task(problem, task.data, SIZES, 0, task.biased, True, 50)
 
 
 def test_arms_that_bring_images_cost_them(task):

@@ -1,7 +1,7 @@
 import pytest
 
 from qdgs.comparison.tables import result_frame
-from qdgs.report.comparison import cost_lines, draw_costs
+from qdgs.report.comparison import cheapest, cost_lines, draw_costs
 
 
 def cell(method, **metrics):
@@ -27,3 +27,13 @@ def test_costs_are_lines_through_what_was_measured(frame):
 
 def test_the_figure_of_costs_is_drawn(frame, tmp_path):
     assert draw_costs(frame, tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_cheapest_changes_where_lines_cross(frame):
+    # 9 an image against 5,000 once
+    (first, second) = cheapest(cost_lines(frame, "generator_calls"))
+    assert first == (1, "rejection")
+    assert second == (pytest.approx(5000 / 9), "latent-shift")
+    assert cheapest([("a", 5, 1), ("b", 9, 2)]) == [(1, "a")]
+    assert cheapest([("a", 1, 3), ("b", 7, 2), ("c", 8, 1)]) == [(1, "a"), (3.5, "c")]
+    assert cheapest([]) == []

@@ -83,7 +83,7 @@ class DownstreamConfig(Model):
 
     @model_validator(mode="after")
     def _last(self) -> Self:
-        if self.last > min(self.epochs, self.biased_epochs):
+        if self.last > self.epochs:
             raise Mistake("last", f"expected at most the epochs there are, got {self.last}")
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -224,10 +225,13 @@ class Bench:
 
     def _arm(self, cell: Cell) -> Result:
         task = self.task(cell.seed)
+        task.prepare()
+        begun = time.monotonic()
         numbers = task.arm(cell.title, lambda: self._guide, self._rng(cell.seed, GRADE))
         if numbers is None:
             raise InputError(f"downstream.arms: there is no arm {cell.title!r} for these data")
-        return Result(NO_GENERATOR, _rows(numbers | _costs(task.arm_cost(cell.title))), None, ())
+        cost = task.arm_cost(cell.title) + Cost(seconds=time.monotonic() - begun)
+        return Result(NO_GENERATOR, _rows(numbers | _costs(cost)), None, ())
 
     def _method(self, cell: Cell, sampler: Sampler) -> Result:
         problem = self.problem(cell)

@@ -63,6 +63,10 @@ class Task:
                 f"downstream: expected a label of two values, got {self.problem.label!r} with {len(values)}"
             )
 
+    def prepare(self) -> None:
+        """Train the biased classifier where it is not there yet."""
+        self._biased()
+
     def tuned_on(self, images: Tensor, labels: np.ndarray, rng: np.random.Generator) -> Numbers:
         """Numbers of the biased classifier after it was tuned on a set.
 

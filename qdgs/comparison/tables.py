@@ -16,7 +16,7 @@ from qdgs.datasets.manifest import write_parquet
 from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
-from qdgs.report.comparison import cheapest, cost_lines
+from qdgs.report.comparison import CHEAP, cheapest, cost_lines
 
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
@@ -52,8 +52,6 @@ COSTS = {
     "backwards": "backwards",
     "seconds": "seconds",
 }
-CHEAP = ("random", "importance")
-"""Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
 GATED = ("rejection", "qdgs", "qdgs-gradient")
 """Samplers whose images the gate chooses."""
 
@@ -141,19 +139,19 @@ def over_seeds(frame: pd.DataFrame, method: str, generator: str, metric: str) ->
 
 def endpoint_sentences(frame: pd.DataFrame, endpoints: Sequence[EndpointConfig]) -> list[str]:
     """What the comparison says of each endpoint, a sentence each."""
-    return [_endpoint(frame, endpoint) for endpoint in endpoints]
+    return [sentence for endpoint in endpoints for sentence in _endpoint(frame, endpoint)]
 
 
-def _endpoint(frame: pd.DataFrame, endpoint: EndpointConfig) -> str:
+def _endpoint(frame: pd.DataFrame, endpoint: EndpointConfig) -> list[str]:
     sign = SHOWN.get(endpoint.metric, ("", 1))[1] or -1
     values = frame[(frame["metric"] == endpoint.metric) & ~frame["method"].isin(ARMS)]
     values = values[~values.duplicated(["method", "seed"])]
     table = values.pivot(index="seed", columns="method", values="value")
     if endpoint.method not in table:
-        return f"{endpoint.metric}: {endpoint.method} has no value"
+        return [f"{endpoint.metric}: {endpoint.method} has no value"]
     rivals = _rivals(table, endpoint, sign)
     told = [_against(table, endpoint, rival, sign) for rival in rivals]
-    return "; ".join(told) if told else f"{endpoint.metric}: nothing to compare {endpoint.method} with"
+    return told or [f"{endpoint.metric}: nothing to compare {endpoint.method} with"]
 
 
 def _rivals(table: pd.DataFrame, endpoint: EndpointConfig, sign: int) -> list[str]:
@@ -171,7 +169,10 @@ def _against(table: pd.DataFrame, endpoint: EndpointConfig, rival: str, sign: in
     gain = paired_interval(ours, theirs)
     worst = gain.value if math.isnan(gain.low) else gain.low
     interval = "" if math.isnan(gain.low) else f" ({gain.low:+.3f} to {gain.high:+.3f})"
-    if worst >= -endpoint.margin:
+    if math.isnan(gain.low):
+        verdict = "holds" if worst >= -endpoint.margin else "does not hold"
+        verdict += " on this one seed, which settles nothing"
+    elif worst >= -endpoint.margin:
         verdict = "holds"
     elif gain.value >= -endpoint.margin:
         verdict = "holds in the mean, the interval does not settle it"
@@ -179,7 +180,7 @@ def _against(table: pd.DataFrame, endpoint: EndpointConfig, rival: str, sign: in
         verdict = "does not hold"
     return (
         f"{endpoint.metric}: {endpoint.method} is better than {rival} by {gain.value:+.3f}{interval}, "
-        f"wanted at least {-endpoint.margin:+.3f}: {verdict}"
+        f"wanted at least {0 - endpoint.margin:g}: {verdict}"
     )
 
 

@@ -20,6 +20,9 @@ PANELS = {
 STYLES = ("-", "--", ":", "-.")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f", "#111111")
 MOST = 100_000
+IMAGES = np.geomspace(100, MOST, 200)
+CHEAP = ("random", "importance")
+"""Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
 
 
 def draw_methods(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path:
@@ -35,32 +38,38 @@ def draw_methods(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path
 
 
 def draw_costs(frame: pd.DataFrame, path: Path) -> Path:
-    """Seconds and generator calls of a set against its number of images.
+    """Images made and read for a set against its number of images, and where the cheapest method changes.
 
-    Measured at one number of images; the part that grows with it is drawn through that point and the rest,
-    what was trained or searched once, stays.
+    Measured at one number of images: what was learned or searched once stays, the rest grows with the set.
     """
     figure = blank(10.5, 4.6)
     panels = {"generator_calls": "Images that the generator made", "judge_labels": "Images that a judge read"}
-    images = np.unique(np.geomspace(100, MOST, 200).round())
+    names = list(dict.fromkeys(_names(frame)))
     for number, (metric, text) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, 2, number)
-        for place, (name, once, each) in enumerate(cost_lines(frame, metric)):
-            axes.plot(
-                images,
-                once + each * images,
-                STYLES[place // len(COLORS) % len(STYLES)],
-                color=COLORS[place % len(COLORS)],
-                label=plain(name),
-                linewidth=1.8,
-            )
+        lines = cost_lines(frame, metric)
+        for name, once, each in lines:
+            _draw_line(axes, name, names.index(name), once + each * IMAGES)
+        for start, _ in cheapest([line for line in lines if line[0] not in CHEAP])[1:]:
+            axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
-        axes.set_yscale("symlog", linthresh=100)
+        axes.set_yscale("log")
         axes.set_xlabel("images in the set", fontsize=SMALL, color=INK)
         tidy(axes, grid="y")
-        title(axes, text, "for a set of so many images")
-    axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        title(axes, text, "dotted: where another becomes the cheapest, random and importance apart")
+    axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=4)
     return save(figure, path)
+
+
+def _draw_line(axes: Axes, name: str, place: int, values: np.ndarray) -> None:
+    axes.plot(
+        IMAGES,
+        np.maximum(values, 1),
+        STYLES[place % len(STYLES)],
+        color=COLORS[place % len(COLORS)],
+        label=plain(name),
+        linewidth=1.8,
+    )
 
 
 def cost_lines(frame: pd.DataFrame, metric: str) -> list[tuple[str, float, float]]:

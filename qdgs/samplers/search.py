@@ -104,28 +104,24 @@ class QdgsSampler(BaseSampler):
 
     def _count_search(self, run: Run) -> None:
         told = pd.read_csv(run.path / "search" / "metrics.csv").iloc[-1]
-        evaluations = int(told["evaluations"])
+        evaluations, samples = int(told["evaluations"]), run.config.audit.samples
+        automatic = any(group.cuts is None for group in run.config.dataset.groups.values())
         backwards = round((float(told["equivalents"]) - evaluations) / BACKWARD_COST)
         self._meter.count(
-            generator_calls=evaluations,
-            guide_scores=evaluations,
-            forwards=NETWORKS * evaluations,
+            generator_calls=evaluations + samples,
+            guide_scores=evaluations + samples,
+            judge_labels=samples if automatic else 0,
+            forwards=NETWORKS * (evaluations + samples),
             backwards=NETWORKS * backwards,
             seconds=float(run.summary["search_seconds"]),
         )
 
     def _count_flatten(self, run: Run, report: Mapping[str, Any]) -> None:
-        dataset, samples = run.config.dataset, run.config.audit.samples
+        dataset = run.config.dataset
         yardstick = dataset.images if dataset.duplicate_quantile else 0
         judged = report.get("gate_judged") or 0
-        automatic = any(group.cuts is None for group in dataset.groups.values())
-        rendered = samples + yardstick + judged
-        self._meter.count(
-            generator_calls=rendered,
-            guide_scores=samples,
-            judge_labels=judged + (samples if automatic else 0),
-            forwards=rendered + samples,
-        )
+        rendered = yardstick + judged
+        self._meter.count(generator_calls=rendered, judge_labels=judged, forwards=rendered)
 
 
 class QdgsGradientSampler(QdgsSampler):

@@ -80,6 +80,7 @@ def test_ungated_leaves_out_whom_the_gate_chooses_for_and_less_is_better_for_err
     endpoint = EndpointConfig(metric="max_share_error", method="qdgs", against="ungated")
     (text,) = endpoint_sentences(result_frame(cells), [endpoint])
     assert "random by +0.780" in text
+    assert text.endswith("wanted at least 0: holds on this one seed, which settles nothing")
     assert "rejection" not in text
     best = EndpointConfig(metric="max_share_error", method="qdgs")
     assert "qdgs is better than rejection by -0.020" in endpoint_sentences(result_frame(cells), [best])[0]

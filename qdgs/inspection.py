@@ -8,14 +8,15 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from qdgs.config import ALGORITHMS, PROMPTS, RunConfig
+from qdgs.compare_config import load_compare
+from qdgs.config import ALGORITHMS, PROMPTS, RunConfig, load_config, read_mapping
 from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
 from qdgs.registry import resolve
 
@@ -58,6 +59,17 @@ class Examined(NamedTuple):
     name: str
     found: str
     well: bool
+
+
+def check_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """What is to be said of a configuration of whatever kind.
+
+    Raises:
+        InputError: It does not hold.
+    """
+    if read_mapping(path).get("kind") == "compare":
+        return _check_compare(path, overrides)
+    return check_config(load_config(path, overrides))
 
 
 def check_config(config: RunConfig) -> list[str]:
@@ -118,6 +130,16 @@ def examine() -> list[Examined]:
         _disk("temporary files", Path(tempfile.gettempdir())),
         *(Examined(f"{part.name} ({kind})", part.state, _is_well(part)) for kind, part in _parts()),
     ]
+
+
+def _check_compare(path: Path, overrides: Sequence[str]) -> list[str]:
+    from qdgs.comparison.cells import Bench
+
+    config = load_compare(path, overrides)
+    bench = Bench(config, path.parent)
+    for method in config.methods:
+        bench.sampler(method)
+    return [*check_config(config.run), f"{len(bench.cells())} cells"]
 
 
 def _look_at_parts(config: RunConfig) -> tuple[list[str], list[str]]:

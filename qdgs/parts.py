@@ -91,6 +91,31 @@ def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
     return JudgePanel(by_attribute)
 
 
+def made_of(
+    registry: Mapping[str, Any],
+    name: str,
+    options: Mapping[str, Any],
+    place: str,
+    *,
+    quick: bool = False,
+) -> Any:
+    """What a name stands for, made with options by keyword.
+
+    Args:
+        registry: Name → "module:attribute".
+        name: The name that the user gave.
+        options: What is given to it.
+        place: Where the user named it, for the error.
+        quick: Take its `quick` options where none of that name are given.
+
+    Raises:
+        ConfigError: The name or an option is unknown, or an option is missing.
+    """
+    thing = resolve(registry, name, place=f"{place}.name")
+    options = {**(getattr(thing, "quick", {}) if quick else {}), **options}
+    return make(thing, options, name=name, place=place, given={})
+
+
 def _made(registry: Mapping[str, Any], named: Named | str, place: str, device: Device) -> Any:
     named = Named(name=named) if isinstance(named, str) else named
     thing = resolve(registry, named.name, place=f"{place}.name")

@@ -20,6 +20,8 @@ class Stream(IntEnum):
     RANDOM_SAMPLES = 9
     BANK = 10
     GENERATOR = 11
+    SAMPLING = 20
+    COMPARISON = 21
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

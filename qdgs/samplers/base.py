@@ -21,6 +21,9 @@ from qdgs.judges.base import Judge
 from qdgs.samplers.costs import Cost, Meter
 
 SAMPLERS: dict[str, str] = {
+    "autophagy": "qdgs.samplers.autophagy:Autophagy",
+    "fairtl": "qdgs.samplers.fairtl:FairTL",
+    "fairtl++": "qdgs.samplers.fairtl:FairTLPlusPlus",
     "random": "qdgs.samplers.rejection:RandomSampler",
     "rejection": "qdgs.samplers.rejection:RejectionSampler",
 }

@@ -117,7 +117,7 @@ class Fitting:
         if self.smallest_batch is None or self.smallest_batch >= largest:
             return largest
         share = float(torch.rand((), generator=generator))
-        return round(self.smallest_batch * (largest / self.smallest_batch) ** share)
+        return int(round(self.smallest_batch * float(largest / self.smallest_batch) ** share))
 
 
 def weight_discrepancy(weights: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Tensor:

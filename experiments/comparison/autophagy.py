@@ -17,7 +17,7 @@ Beside FILE.csv lie FILE_one_class.csv (a trained hypernetwork is given one clas
 make that class?), FILE.png, and with --refits FILE_bias.csv. One chain after the other goes into the CSV; a
 second call does what is missing, and goes on within a chain where --work is kept.
 
-    minority_share          of the samples that can be read; of the mixture, the weight of the component
+    minority_share          of the samples that can be read, by the reader who also reads the data (row 0)
     majority_to_minority    R_Fair; fair says that it is not above that of the data, R_I
     distance                mixture: KL(truth‖model) in nats; images: Fréchet distance of pixels
 """
@@ -122,9 +122,9 @@ def numbers(chain: Chain, generation: int, use: int) -> torch.Generator:
 
 def measured(task: Task, model: GenerativeModel, samples: Tensor) -> dict[str, Any]:
     """What a row of the CSV says of a model."""
-    share, readable = task.minority_share(model, samples)
+    share, readable = task.minority_share(samples)
     ratio = (1 - share) / share if share > 0 else float("inf")
-    real = (task.codes == MINORITY).mean()
+    real = task.minority_share(task.data)[0]
     return {
         "minority_share": share,
         "majority_to_minority": ratio,
@@ -146,7 +146,7 @@ def one_class_rows(task: Task, chain: Chain, fit: Fit) -> Iterator[dict[str, Any
     ):
         adopt(model, fit.hypernetwork.weights_of(task.data[torch.from_numpy(rows)]))
         samples = drawn(model, task.samples, numbers(chain, 1, 2))
-        share, readable = task.minority_share(model, samples)
+        share, readable = task.minority_share(samples)
         yield {**vars(chain), "given": given, "minority_share": share, "readable": readable}
 
 
@@ -179,8 +179,8 @@ def generations(
 
 def real_row(task: Task, chain: Chain) -> dict[str, Any]:
     """Generation 0: the data themselves."""
-    share = float((task.codes == MINORITY).mean())
-    numbers = [0, len(task.data), share, (1 - share) / share, 1, 1.0, 0.0, 0.0]
+    share, readable = task.minority_share(task.data)
+    numbers = [0, len(task.data), share, (1 - share) / share, 1, readable, 0.0, 0.0]
     return dict(zip(COLUMNS, [*vars(chain).values(), *numbers], strict=True))
 
 

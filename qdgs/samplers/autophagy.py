@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from qdgs.generators.shapes_gan import NetworkGenerator
 from qdgs.samplers.base import OwnGenerator, Problem
-from qdgs.samplers.own import OwnGeneratorSampler, torch_generator, wanted
+from qdgs.samplers.own import OwnGeneratorSampler, torch_generator, training_of
 from qdgs.training.generative import VariationalAutoencoder, image_autoencoder
 from qdgs.training.hypernetwork import Fitting, SetHypernetwork, fit_directly, fit_hypernetwork
 from qdgs.training.initial import seeded
@@ -58,6 +60,7 @@ class Autophagy(OwnGeneratorSampler):
     """
 
     paper = "Mayer et al. 2024"
+    quick: ClassVar[Mapping[str, Any]] = {"steps": 2, "hidden": (4, 4)}
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Autophagy(OwnGeneratorSampler):
             InputError: The problem has no training images.
         """
         self._begin(problem)
-        training = wanted(problem.training, "training", "fit a generator to")
+        training = training_of(problem, "autophagy")
         ink = 1 - to_unit(to_pixels(training.images, self.image_size))
         random = torch_generator(rng)
         model = seeded(self._model, random)

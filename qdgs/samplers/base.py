@@ -5,54 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from qdgs.config import RunConfig
 from qdgs.datasets.groups import exact_counts
+from qdgs.datasets.labelled import LabelledImages
 from qdgs.errors import InputError
 from qdgs.fairness.shares import check_targets, group_codes
 from qdgs.generators.base import Generator
 from qdgs.judges.base import Judge
 from qdgs.samplers.costs import Cost, Meter
 
+__all__ = [
+    "SAMPLERS",
+    "BaseSampler",
+    "LabelledImages",
+    "OwnGenerator",
+    "Problem",
+    "Sampler",
+    "judged_samples",
+    "read_values",
+    "sample_rows",
+]
+
 SAMPLERS: dict[str, str] = {
     "autophagy": "qdgs.samplers.autophagy:Autophagy",
     "fairtl": "qdgs.samplers.fairtl:FairTL",
     "fairtl++": "qdgs.samplers.fairtl:FairTLPlusPlus",
+    "importance": "qdgs.samplers.importance:ImportanceSampler",
+    "latent-mixtures": "qdgs.samplers.latent_shift:LatentMixturesSampler",
+    "latent-shift": "qdgs.samplers.latent_shift:LatentShiftSampler",
+    "paired-latents": "qdgs.samplers.paired_latents:PairedLatentsSampler",
+    "qdgs": "qdgs.samplers.search:QdgsSampler",
+    "qdgs-gradient": "qdgs.samplers.search:QdgsGradientSampler",
     "random": "qdgs.samplers.rejection:RandomSampler",
     "rejection": "qdgs.samplers.rejection:RejectionSampler",
 }
 """Name → "module:class"; each is made without arguments or with options by keyword."""
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledImages:
-    """Images of known attributes that the user brings.
-
-    Attributes:
-        images: `(n, 3, height, width)`, uint8.
-        values: One column an attribute, one row an image; missing where it is not known.
-    """
-
-    images: Tensor
-    values: pd.DataFrame
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.values):
-            raise InputError(
-                "images: expected one row of values for each image, "
-                f"got {len(self.images)} images and {len(self.values)} rows"
-            )
-        if self.images.dtype != torch.uint8:
-            raise InputError(f"images: expected uint8, got {self.images.dtype}")
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +120,11 @@ class Problem:
         """The group of each row, missing where an attribute is."""
         told = values[list(self.attributes)].astype(object).reset_index(drop=True)
         known = [told[name].isin(names).to_numpy() for name, names in self.attributes.items()]
-        joined = told.fillna("").astype(str).agg("/".join, axis=1).astype(object)
-        return joined.where(np.logical_and.reduce(known), None)
+        texts = [told[name].fillna("").astype(str) for name in self.attributes]
+        joined = texts[0]
+        for text in texts[1:]:
+            joined = joined + "/" + text
+        return joined.astype(object).where(np.logical_and.reduce(known), None)
 
     def codes_of(self, values: pd.DataFrame) -> np.ndarray:
         """The position of each row's group in `groups`, `(n,)`, −1 where it has none."""
@@ -164,9 +160,11 @@ class Sampler(Protocol):
         cost: What `fit` and `sample` have spent so far.
         own: The method's own generator once it is fitted; None where it samples the problem's.
         notes: What a reader of its figures has to know, a sentence each.
+        quick: Options with which it does all that it does in seconds, if badly.
     """
 
     paper: str
+    quick: ClassVar[Mapping[str, Any]]
     cost: Cost
     own: OwnGenerator | None
     notes: tuple[str, ...]
@@ -242,6 +240,7 @@ class BaseSampler:
     """What the samplers share: a meter, and the problem once they are fitted."""
 
     paper = ""
+    quick: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         self.own: OwnGenerator | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +20,8 @@ from qdgs.generators.shapes_gan import (
     ShapesGAN,
 )
 from qdgs.samplers.base import OwnGenerator, Problem
-from qdgs.samplers.own import OwnGeneratorSampler, torch_generator, unbalanced, wanted
+from qdgs.samplers.own import OwnGeneratorSampler, torch_generator, training_of
+from qdgs.samplers.reference import reference_of
 from qdgs.training.adaptation import Adaptation, adapt
 from qdgs.training.adversarial import GanSettings, GanTraining
 from qdgs.training.initial import seeded
@@ -74,7 +77,9 @@ class FairTL(OwnGeneratorSampler):
         Teo, Abdollahzadeh and Cheung 2023, arXiv 2212.00926, "Fair Generative Models via Transfer Learning".
     """
 
+    name = "fairtl"
     paper = "Teo et al. 2023"
+    quick: ClassVar[Mapping[str, Any]] = {"steps": 4, "batch_size": 2}
 
     def __init__(
         self,
@@ -101,9 +106,8 @@ class FairTL(OwnGeneratorSampler):
             InputError: The problem has no reference set, or no training images where they are needed.
         """
         self._begin(problem)
-        reference = wanted(problem.reference, "reference", "adapt a GAN to")
+        reference = reference_of(problem, self.name)
         self._meter.count(reference_images=len(reference))
-        self.notes = unbalanced(problem, reference)
         with self._meter.timed():
             random = torch_generator(rng)
             source = self._source(problem, random)
@@ -124,7 +128,7 @@ class FairTL(OwnGeneratorSampler):
         return Gan(self.gan or "shapes-gan", shipped.network, shipped.discriminator)
 
     def _pretrained(self, problem: Problem, random: torch.Generator) -> Gan:
-        source = wanted(problem.training, "training", "pre-train a GAN on")
+        source = training_of(problem, self.name)
         training = GanTraining(
             seeded(GanGenerator, random).to(problem.device),
             seeded(GanDiscriminator, random).to(problem.device),
@@ -172,6 +176,8 @@ class FairTLPlusPlus(FairTL):
     References:
         Teo, Abdollahzadeh and Cheung 2023, arXiv 2212.00926, "Fair Generative Models via Transfer Learning".
     """
+
+    name = "fairtl++"
 
     def __init__(
         self,

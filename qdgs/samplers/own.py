@@ -34,34 +34,16 @@ def torch_generator(rng: np.random.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
-def wanted(images: LabelledImages | None, place: str, use: str) -> LabelledImages:
-    """Images that a method cannot do without.
+def training_of(problem: Problem, method: str) -> LabelledImages:
+    """The problem's training images.
 
     Args:
-        images: What the problem holds.
-        place: Its name in the problem.
-        use: What the method does with them, for the error.
+        problem: What they belong to.
+        method: Who asks, for the error.
 
     Raises:
         InputError: There are none.
     """
-    if images is None or len(images) == 0:
-        raise InputError(f"{place}: expected labelled images to {use}, got none")
-    return images
-
-
-def unbalanced(problem: Problem, reference: LabelledImages, tolerance: float = 0.1) -> tuple[str, ...]:
-    """A note on a reference set that has not the target's shares itself, with its shares; none if it has.
-
-    Args:
-        problem: Names groups and target.
-        reference: Labelled images; those without a group are left out.
-        tolerance: Largest |share − target|/target that goes without a note.
-    """
-    codes = problem.codes_of(reference.values)
-    shares = np.bincount(codes[codes >= 0], minlength=len(problem.groups)) / max(1, (codes >= 0).sum())
-    targets = np.array(list(problem.shares.values()))
-    if (np.abs(shares - targets) <= tolerance * targets + 1 / max(1, len(codes))).all():
-        return ()
-    told = ", ".join(f"{group} {share:.1%}" for group, share in zip(problem.groups, shares, strict=True))
-    return (f"the reference set is itself unbalanced: {told}",)
+    if problem.training is None or not len(problem.training):
+        raise InputError(f"{method}: expected training images of the generator's kind, got none")
+    return problem.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -117,7 +118,7 @@ class Fitting:
         if self.smallest_batch is None or self.smallest_batch >= largest:
             return largest
         share = float(torch.rand((), generator=generator))
-        return int(round(self.smallest_batch * float(largest / self.smallest_batch) ** share))
+        return round(self.smallest_batch * math.exp(share * math.log(largest / self.smallest_batch)))
 
 
 def weight_discrepancy(weights: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Tensor:

@@ -54,15 +54,9 @@ class PlaneJudge:
 def make_problem():
     def make(images=200, generator=None, judge=None, target=None, **options):
         groups = [f"{color}/{shape}" for color in ATTRIBUTES["color"] for shape in ATTRIBUTES["shape"]]
-        return Problem(
-            generator=generator or Plane(),
-            judge=judge or PlaneJudge(),
-            attributes=ATTRIBUTES,
-            label="shape",
-            target=target or dict.fromkeys(groups, 0.25),
-            images=images,
-            **options,
-        )
+        usual = {"attributes": ATTRIBUTES, "label": "shape", "target": dict.fromkeys(groups, 0.25)}
+        given = {**usual, **({"target": target} if target else {}), **options}
+        return Problem(generator or Plane(), judge or PlaneJudge(), images=images, **given)
 
     return make
 

@@ -14,6 +14,7 @@ from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, ShapesGAN
 from qdgs.samplers.autophagy import Autophagy
 from qdgs.samplers.base import LabelledImages
 from qdgs.samplers.fairtl import FairTL, FairTLPlusPlus
+from qdgs.samplers.reference import ReferenceWarning
 from qdgs.training.initial import seeded
 
 COLORS, SHAPES = ("red", "blue"), ("tall", "wide")
@@ -132,8 +133,8 @@ def test_images_of_another_size_are_scaled(gan_folder, make_problem, rng):
 @pytest.mark.parametrize(
     ("sampler", "sentence"),
     [
-        (FairTL(), "reference: expected labelled images to adapt a GAN to, got none"),
-        (Autophagy(), "training: expected labelled images to fit a generator to, got none"),
+        (FairTL(), r"fairtl: expected a reference set of labelled images"),
+        (Autophagy(), "autophagy: expected training images of the generator's kind, got none"),
     ],
 )
 def test_images_that_are_missing_are_asked_for(sampler, sentence, make_problem, rng):
@@ -142,8 +143,13 @@ def test_images_that_are_missing_are_asked_for(sampler, sentence, make_problem, 
 
 
 def test_source_data_that_are_missing_are_asked_for(make_problem, rng):
-    with pytest.raises(InputError, match="training: expected labelled images to pre-train a GAN on"):
+    with pytest.raises(InputError, match="fairtl: expected training images"):
         FairTL(pretraining_steps=1).fit(make_problem(reference=labelled(4)), rng)
+
+
+def test_an_unbalanced_reference_set_is_warned_of(gan_folder, make_problem, rng):
+    with pytest.warns(ReferenceWarning, match="red/tall 0.5 of 0.25"):
+        fitted(FairTL(steps=1, batch_size=2, gan=gan_folder), make_problem(reference=labelled(40, groups=2)))
 
 
 def test_a_gan_that_is_missing_says_how_to_train_one(make_problem, rng, tmp_path):

@@ -34,15 +34,15 @@ def test_rejection_has_the_target_exactly_and_labels_what_it_keeps(make_problem,
 
 def test_rejection_costs_images_over_the_mass_of_the_rarest_group(make_problem):
     rarest = norm.cdf(-1) / 2
-    sampler = RejectionSampler(batch=16)
+    sampler = RejectionSampler(batch=64)
     costs = []
-    for seed in range(20):
+    for seed in range(6):
         rng = np.random.default_rng(seed)
         fitted(sampler, make_problem(), rng).sample(400, rng)
         assert sampler.cost.judge_labels == sampler.cost.generator_calls == sampler.cost.forwards
         costs.append(sampler.cost.generator_calls)
     # both blue groups must be full: the later of two equal ones
-    assert 100 / rarest < np.mean(costs) < 1.2 * 100 / rarest
+    assert 100 / rarest < np.mean(costs) < 1.3 * 100 / rarest
 
 
 def test_rejection_stops_at_the_cap_and_says_what_is_missing(make_problem, rng):

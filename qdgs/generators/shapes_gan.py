@@ -151,7 +151,8 @@ def load_gan(folder: Path) -> tuple[GanGenerator, GanDiscriminator]:
             f"{folder}: expected a trained GAN, got none; "
             f"train one with python experiments/weights/shapes_gan.py --out {folder}"
         )
-    tensors = weights.read_weights(folder)
+    remedy = "install qdgs again" if folder.parent == weights.FOLDER else "train it again"
+    tensors = weights.read_weights(folder, remedy)
     generator, discriminator = GanGenerator(), GanDiscriminator()
     try:
         generator.load_state_dict(_part(tensors, "generator."))

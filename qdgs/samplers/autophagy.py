@@ -65,9 +65,9 @@ class Autophagy(OwnGeneratorSampler):
     def __init__(
         self,
         *,
-        steps: int = 4000,
+        steps: int = 3000,
         penalty: float = 1.0,
-        batch_size: int = 64,
+        batch_size: int = 32,
         hidden: tuple[int, ...] = (32, 64, 96),
         latent_dim: int = LATENT_DIM,
         beta: float = 1.5,
@@ -87,9 +87,9 @@ class Autophagy(OwnGeneratorSampler):
         """
         self._begin(problem)
         training = training_of(problem, "autophagy")
-        ink = 1 - to_unit(to_pixels(training.images, self.image_size))
+        ink = 1 - to_unit(to_pixels(training.images, self.image_size)).to(problem.device)
         random = torch_generator(rng)
-        model = seeded(self._model, random)
+        model = seeded(self._model, random).to(problem.device)
         plain = copy.deepcopy(model)
         with self._meter.timed():
             self._fit_by_hypernetwork(model, ink, random)
@@ -106,12 +106,12 @@ class Autophagy(OwnGeneratorSampler):
         self, model: VariationalAutoencoder, ink: Tensor, random: torch.Generator
     ) -> None:
         hypernetwork = seeded(lambda: SetHypernetwork(model, ink[0].numel(), hidden=self.hidden), random)
+        hypernetwork.to(self.problem.device)
         fit_hypernetwork(hypernetwork, model, ink, self.fitting, random)
         self._meter.count(**_spent(self.fitting, len(ink)))
 
     def _generator_of(self, model: VariationalAutoencoder) -> NetworkGenerator:
-        decoder = InkDecoder(model).to(self.problem.device)
-        return NetworkGenerator(decoder, self.latent_dim, self.image_size)
+        return NetworkGenerator(InkDecoder(model), self.latent_dim, self.image_size)
 
 
 def _spent(fitting: Fitting, data: int) -> dict[str, int]:

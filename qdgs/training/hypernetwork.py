@@ -172,16 +172,16 @@ def fit_hypernetwork(
     Args:
         hypernetwork: H.
         model: What H makes weights for; gets H(data).
-        data: `(n, …)`.
+        data: `(n, …)`, where the networks are.
         fitting: Steps, rates and λ.
-        generator: Draws batches and noise.
+        generator: Draws batches and noise, on the CPU.
         on_step: Called with the step, counted from 1, and its loss.
     """
 
     def loss_of(rows: Tensor, noise: Tensor) -> Tensor:
         return penalised_loss(hypernetwork, model, data[rows], noise, fitting.penalty)
 
-    _descend(hypernetwork, loss_of, len(data), model.noise_dim, fitting, generator, on_step)
+    _descend(hypernetwork, loss_of, data, model.noise_dim, fitting, generator, on_step)
     adopt(model, hypernetwork.weights_of(data))
 
 
@@ -198,19 +198,19 @@ def fit_directly(
 
     Args:
         model: What is trained.
-        data: `(n, …)`.
+        data: `(n, …)`, where the model is.
         fitting: Steps and rates.
-        generator: Draws batches and noise.
+        generator: Draws batches and noise, on the CPU.
         emphasis: `(n,)` factor of each datum's loss, of mean 1, for instance one over its class's share.
         on_step: Called with the step, counted from 1, and its loss.
     """
-    factors = torch.ones(len(data)) if emphasis is None else emphasis
+    factors = (torch.ones(len(data)) if emphasis is None else emphasis).to(data.device)
 
     def loss_of(rows: Tensor, noise: Tensor) -> Tensor:
         losses: Tensor = model(data[rows], noise)[0]
         return (factors[rows] * losses).mean()
 
-    _descend(model, loss_of, len(data), model.noise_dim, fitting, generator, on_step)
+    _descend(model, loss_of, data, model.noise_dim, fitting, generator, on_step)
 
 
 def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -223,12 +223,13 @@ def adopt(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def _descend(
     trained: nn.Module,
     loss_of: Callable[[Tensor, Tensor], Tensor],
-    n: int,
+    data: Tensor,
     noise_dim: int,
     fitting: Fitting,
     generator: torch.Generator,
     on_step: Callable[[int, float], None] | None,
 ) -> None:
+    n = len(data)
     if n == 0:
         raise InputError("data: expected at least one datum to fit, got none")
     # on a CPU too, fused steps take half of the time of a large hypernetwork's
@@ -238,7 +239,8 @@ def _descend(
         optimizer.param_groups[0]["lr"] = rate
         size = fitting.size(n, generator)
         rows = torch.randint(n, (size,), generator=generator)
-        loss = loss_of(rows, torch.randn(size, noise_dim, generator=generator))
+        noise = torch.randn(size, noise_dim, generator=generator)
+        loss = loss_of(rows.to(data.device), noise.to(data.device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -79,6 +79,29 @@ def run(config: Config, out: Out = None, set_: Set = None, device: Device = "aut
 
 
 @app.command()
+def compare(
+    config: Config,
+    out: Annotated[Path | None, typer.Option(help="A folder.  [default: runs/NAME of the CONFIG]")] = None,
+    set_: Set = None,
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, to see that it works.")] = False,
+) -> None:
+    """Put ways of balancing a generator side by side; the same command goes on where it stopped."""
+    from qdgs.compare_config import load_compare
+    from qdgs.comparison.compare import compare as carry_out
+
+    folder = out or Path("runs") / config.stem
+    loaded = load_compare(config, set_ or (), quick=quick)
+    with _bar() as bar:
+        compared = carry_out(loaded, folder, device=_device(device), watch=bar.watch)
+    for cell, sentence in compared.failed.items():
+        typer.echo(f"failed: {cell}: {sentence}", err=True)
+    typer.echo(f"{folder}: {compared.cells - len(compared.failed)} cells; see {folder / 'comparison.md'}")
+    if compared.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Go on with a run where it stopped."""
     _complete(_opened(run_folder, set_), device)
@@ -150,13 +173,12 @@ def check(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)], set_: Set = None
 ) -> None:
     """Tell whether configurations hold, and what they would fetch."""
-    from qdgs.config import load_config
-    from qdgs.inspection import check_config
+    from qdgs.inspection import check_file
 
     wrong = False
     for path in configs:
         try:
-            lines = check_config(load_config(path, set_ or ()))
+            lines = check_file(path, set_ or ())
         except InputError as error:
             wrong = True
             _fail(str(error) if str(error).startswith(str(path)) else f"{path}: {error}", INPUT_IS_WRONG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,10 +16,10 @@ from qdgs.overrides import override
 from qdgs.registry import nearest
 from qdgs.values import Integer, Model, Real
 
-ARMS = ("biased", "reweighting", "group-dro", "color-jitter", "greyscale", "zero-shot", "drawn")
+Arm = Literal["biased", "reweighting", "group-dro", "color-jitter", "greyscale", "zero-shot", "drawn"]
+ARMS: tuple[Arm, ...] = get_args(Arm)
 """Classifiers that need no generated image: what every set is to beat, or the ceiling."""
 
-Arm = Literal["biased", "reweighting", "group-dro", "color-jitter", "greyscale", "zero-shot", "drawn"]
 Positive = Annotated[Integer, Field(ge=1)]
 Share = Annotated[Real, Field(gt=0.0, lt=1.0)]
 
@@ -79,7 +79,7 @@ class DownstreamConfig(Model):
     epochs: Positive = 30
     last: Positive = 5
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    arms: list[Arm] = Field(default_factory=lambda: list(ARMS))
+    arms: list[Arm] = Field(default_factory=lambda: [*ARMS])
 
     @model_validator(mode="after")
     def _last(self) -> Self:
@@ -104,9 +104,9 @@ class EndpointConfig(Model):
 class CompareConfig(Model):
     """Methods of balancing side by side: one generator, one judge, one number of images, several seeds.
 
-    `run` is a configuration of a run, in full or as a path beside the file: it names generator, guide, judges,
-    groups and target, and is what the method `qdgs` searches with. The gate labels for the methods unless the
-    run has a teacher; the run's auditor grades.
+    `run` is a configuration of a run, in full or as a path beside the file: it names generator, guide,
+    judges, groups and target, and is what the method `qdgs` searches with. The gate labels for the methods
+    unless the run has a teacher; the run's auditor grades.
     """
 
     kind: Literal["compare"]

@@ -8,12 +8,13 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qdgs.config import ALGORITHMS, RunConfig
+from qdgs.compare_config import load_compare
+from qdgs.config import ALGORITHMS, RunConfig, load_config, read_mapping
 from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
 from qdgs.registry import resolve
 
@@ -49,6 +50,17 @@ class Examined(NamedTuple):
     name: str
     found: str
     well: bool
+
+
+def check_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """What is to be said of a configuration of whatever kind.
+
+    Raises:
+        InputError: It does not hold.
+    """
+    if read_mapping(path).get("kind") == "compare":
+        return _check_compare(path, overrides)
+    return check_config(load_config(path, overrides))
 
 
 def check_config(config: RunConfig) -> list[str]:
@@ -113,6 +125,16 @@ def examine() -> list[Examined]:
         _disk("temporary files", Path(tempfile.gettempdir())),
         *(Examined(f"{part.name} ({kind})", part.state, _is_well(part)) for kind, part in _embedded()),
     ]
+
+
+def _check_compare(path: Path, overrides: Sequence[str]) -> list[str]:
+    from qdgs.comparison.cells import Bench
+
+    config = load_compare(path, overrides)
+    bench = Bench(config, path.parent)
+    for method in config.methods:
+        bench.sampler(method)
+    return [*check_config(config.run), f"{len(bench.cells())} cells"]
 
 
 def _absent(config: RunConfig) -> list[str]:

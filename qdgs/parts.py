@@ -78,16 +78,46 @@ def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
     return JudgePanel(by_attribute)
 
 
+def made_of(
+    registry: Mapping[str, str],
+    name: str,
+    options: Mapping[str, Any],
+    place: str,
+    *,
+    quick: bool = False,
+) -> Any:
+    """What a name stands for, made with options by keyword.
+
+    Args:
+        registry: Name → "module:attribute".
+        name: The name that the user gave.
+        options: What is given to it.
+        place: Where the user named it, for the error.
+        quick: Take its `quick` options where none of that name are given.
+
+    Raises:
+        ConfigError: The name or an option is unknown, or an option is missing.
+    """
+    make: Callable[..., Any] = resolve(registry, name, place=f"{place}.name")
+    options = {**(getattr(make, "quick", {}) if quick else {}), **options}
+    _check_options(make, name, options, place)
+    return make(**options)
+
+
 def _made(registry: Mapping[str, str], named: Named | str, place: str, device: Device) -> Any:
     named = Named(name=named) if isinstance(named, str) else named
     make: Callable[..., Any] = resolve(registry, named.name, place=f"{place}.name")
+    _check_options(make, named.name, named.options, place)
+    where = {"device": device} if "device" in inspect.signature(make).parameters else {}
+    return make(**named.options, **where)
+
+
+def _check_options(make: Callable[..., Any], name: str, options: Mapping[str, Any], place: str) -> None:
     known = inspect.signature(make).parameters
-    for option in named.options:
+    for option in options:
         if option not in known or option == "device":
             others = nearest(option, set(known) - {"device"})
-            raise ConfigError(f"{place}.{option}: unknown option of {named.name!r}{others}")
+            raise ConfigError(f"{place}.{option}: unknown option of {name!r}{others}")
     for option in required_options(make):
-        if option not in named.options:
-            raise ConfigError(f"{place}.{option}: expected a value, got none; {named.name!r} needs one")
-    where = {"device": device} if "device" in known else {}
-    return make(**named.options, **where)
+        if option not in options:
+            raise ConfigError(f"{place}.{option}: expected a value, got none; {name!r} needs one")

@@ -42,28 +42,35 @@ class TaskData:
     ceiling: LabelledImages | None
 
 
-def task_data(config: DataConfig, problem: Problem, seed: int) -> TaskData:
+def task_data(config: DataConfig, problem: Problem, seed: int, test_size: int) -> TaskData:
     """The images of a seed.
+
+    Args:
+        config: Where they come from, and how many.
+        problem: Groups, and the generator's image size, which training and reference images have.
+        seed: Of the comparison.
+        test_size: Pixels of all others; smaller ones save memory.
 
     Raises:
         InputError: The source has no such attributes, or the folder does not hold what it should.
     """
-    size = problem.generator.image_size
     if config.source != "drawn-shapes":
         return _from_folder(config, problem, seed)
-    known = {"color": COLORS, "shape": SHAPES}
-    untold = [name for name in problem.attributes if name not in known]
-    if untold:
-        raise InputError(
-            f"data.source: expected groups of color and shape of drawn shapes, got {untold[0]!r}"
-        )
+    known: dict[str, tuple[str, ...]] = {"color": COLORS, "shape": SHAPES}
+    for name, values in problem.attributes.items():
+        if not set(values) <= set(known.get(name, ())):
+            raise InputError(
+                "data.source: expected groups of drawn shapes (color red or blue, shape triangle or square), "
+                f"got {name!r} with {', '.join(values)}"
+            )
 
-    def drawn(index: int, n: int, bias: float) -> LabelledImages:
+    def drawn(index: int, n: int, bias: float, size: int = test_size) -> LabelledImages:
         return drawn_shapes(n, bias, stream(seed, Stream.COMPARISON, index), size)
 
+    size = problem.generator.image_size
     return TaskData(
-        training=drawn(TRAINING, config.training, config.bias),
-        reference=drawn(REFERENCE, config.reference, BALANCED),
+        training=drawn(TRAINING, config.training, config.bias, size),
+        reference=drawn(REFERENCE, config.reference, BALANCED, size),
         test=drawn(TEST, config.test, BALANCED),
         usual=drawn(USUAL, config.test, config.test_bias),
         ceiling=drawn(CEILING, problem.images, BALANCED),
@@ -77,8 +84,8 @@ def drawn_shapes(n: int, bias: float, rng: np.random.Generator, image_size: int)
         images, shape, color = biased_shapes(min(AT_ONCE, n - start), bias, rng)
         values = pd.DataFrame({"color": np.array(COLORS)[color], "shape": np.array(SHAPES)[shape]})
         parts.append((to_pixels(images, image_size), values))
-    images, values = zip(*parts, strict=True)
-    return LabelledImages(torch.cat(images), pd.concat(values, ignore_index=True))
+    pixels, tables = zip(*parts, strict=True)
+    return LabelledImages(torch.cat(pixels), pd.concat(tables, ignore_index=True))
 
 
 def _from_folder(config: DataConfig, problem: Problem, seed: int) -> TaskData:

@@ -61,9 +61,8 @@ def read_faces(
     table = readers[kind](folder, split)
     for name, values in attributes.items():
         if name not in table:
-            raise InputError(
-                f"{folder}: expected an attribute {name!r}{nearest(name, set(table) - {'file'})}"
-            )
+            told = nearest(name, (str(column) for column in table if column != "file"))
+            raise InputError(f"{folder}: expected an attribute that it tells, got {name!r}{told}")
         table = table[table[name].isin(values)]
     if not len(table):
         raise InputError(f"{folder}: expected images of the {split} split with the groups' values, got none")
@@ -94,7 +93,7 @@ def celeba_table(folder: Path, split: str) -> pd.DataFrame:
 
 
 def fairface_table(folder: Path, split: str) -> pd.DataFrame:
-    """Files and attributes of FairFace: `fairface_label_train.csv`, `fairface_label_val.csv` (our test split).
+    """Files and attributes of FairFace: `fairface_label_train.csv`, and `fairface_label_val.csv` to test.
 
     References:
         Kärkkäinen and Joo (2021), FairFace: face attribute dataset for balanced race, gender, and age.

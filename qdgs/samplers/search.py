@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,7 +57,6 @@ class QdgsSampler(BaseSampler):
         self.algorithm = algorithm
         self.search, self.dataset = dict(search or {}), dict(dataset or {})
         self._folder: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def fit(self, problem: Problem, rng: np.random.Generator) -> None:
         """Search; where the problem has a work folder, a search that was interrupted goes on.
@@ -67,9 +68,7 @@ class QdgsSampler(BaseSampler):
             raise InputError("qdgs: expected the configuration of a run with prompts and measures, got none")
         self._begin(problem)
         config = self._config(problem, problem.run, seed=int(rng.integers(2**31)))
-        if problem.work is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="qdgs-")
-        self._folder = Path(self._temporary.name if self._temporary else problem.work or "") / "run"
+        self._folder = (problem.work or self._passing()) / "run"
         run = Run.create(config, self._folder).complete(device=problem.device, until="search")
         self._count_search(run)
 
@@ -88,6 +87,12 @@ class QdgsSampler(BaseSampler):
         values = {str(group.audit): rows[f"group_{name}"] for name, group in groups.items() if group.audit}
         kept = {name: rows[name].to_numpy() for name in ("objective", "lineage")}
         return sample_rows(problem, latents_of(rows), pd.DataFrame(values), **kept)
+
+    def _passing(self) -> Path:
+        """A folder that is gone with the sampler."""
+        folder = tempfile.mkdtemp(prefix="qdgs-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def _config(self, problem: Problem, run: RunConfig, seed: int) -> RunConfig:
         data = plain(run)

@@ -37,6 +37,17 @@ def rotate_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
     return rotate(images, (2 * math.pi * turns).to(images.device))
 
 
+def flip_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images, left to right.
+
+    Args:
+        images: `(batch_size, channels, s, s)`.
+        generator: Draws which, on its own device.
+    """
+    mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
 def rotate_hues(images: Tensor, generator: torch.Generator) -> Tensor:
     """Turn the colours of each image about the grey axis by its own angle, uniform over the circle.
 

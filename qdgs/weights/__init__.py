@@ -29,12 +29,24 @@ def load_weights(name: str) -> dict[str, Tensor]:
     Raises:
         CorruptFileError: The file is missing, truncated or not the one that the card describes.
     """
-    content = check_weights(name, "model.safetensors")
+    return read_weights(FOLDER / name)
+
+
+def read_weights(folder: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
+    """The tensors of a folder of weights and their card, on the CPU.
+
+    Args:
+        folder: Holds `model.safetensors` and `card.json`.
+        remedy: What to do where they are damaged.
+
+    Raises:
+        CorruptFileError: The file is missing, truncated or not the one that the card describes.
+    """
+    content = _checked(folder, "model.safetensors", remedy)
     try:
         return load(content)
     except SafetensorError:
-        path = FOLDER / name / "model.safetensors"
-        raise CorruptFileError(f"{path}: is no safetensors file; {REMEDY}") from None
+        raise CorruptFileError(f"{folder / 'model.safetensors'}: is no safetensors file; {remedy}") from None
 
 
 def check_weights(name: str, file: str) -> bytes:
@@ -43,12 +55,16 @@ def check_weights(name: str, file: str) -> bytes:
     Raises:
         CorruptFileError: It is missing, truncated or another.
     """
-    path = FOLDER / name / file
+    return _checked(FOLDER / name, file, REMEDY)
+
+
+def _checked(folder: Path, file: str, remedy: str) -> bytes:
+    path = folder / file
     try:
         content = path.read_bytes()
-        expected = card(name)["sha256"]
+        expected = json.loads((folder / "card.json").read_text())["sha256"]
     except (OSError, ValueError, KeyError):
-        raise CorruptFileError(f"{path}: the weights or their card cannot be read; {REMEDY}") from None
+        raise CorruptFileError(f"{path}: the weights or their card cannot be read; {remedy}") from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise CorruptFileError(f"{path}: expected the sha256 of its card, got another; {REMEDY}")
+        raise CorruptFileError(f"{path}: expected the sha256 of its card, got another; {remedy}")
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+recognition = typer.Typer(
+    help="Train face recognisers, and verify them by group.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(recognition, name="recognition")
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
@@ -226,6 +232,50 @@ def init(
         raise InputError(f"{path}: expected a new file, got one that exists; choose another name")
     write_text(path, STARTER)
     typer.echo(f"{path}: written; start it with qdgs run {path}")
+
+
+@recognition.command("train")
+def recognition_train(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
+    """Train a face recogniser; the same command goes on where it stopped. Knows torchrun."""
+    from qdgs.recognition.train_run import train_recogniser, warnings_of
+    from qdgs.recognition_config import load_recognition
+
+    folder = out or Path("runs") / config.stem
+    with _bar() as bar:
+        summary = train_recogniser(
+            load_recognition(config, set_ or ()), folder, device=_device(device), watch=bar.watch
+        )
+    if os.environ.get("RANK", "0") != "0":  # torchrun's first process tells for all
+        return
+    for sentence in warnings_of(summary):
+        typer.echo(f"warning: {sentence}", err=True)
+    typer.echo(
+        f"{folder}: {summary['identities']:,} identities, loss {summary['loss']:.4g}; verify it on pairs"
+    )
+
+
+@recognition.command("verify")
+def recognition_verify(
+    run_folder: RunFolder,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="A .bin or a list.", show_default=False)
+    ],
+    images: Annotated[Path | None, typer.Option(help="Where the images of pair lists lie.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV with a column group, a row a pair.")] = None,
+    by_file: Annotated[
+        bool, typer.Option("--by-file", help="Each file is a group of one benchmark.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Verify a trained recogniser on pairs of faces: accuracy, ROC, and what differs between groups."""
+    from qdgs.recognition.benchmark import joined_groups, read_benchmarks, told, verify_run
+
+    benchmarks = read_benchmarks(files, images=images, groups=groups)
+    for benchmark in [joined_groups(benchmarks)] if by_file else benchmarks:
+        with _bar() as bar:
+            result = verify_run(run_folder, benchmark, device=_device(device), watch=bar.watch)
+        for line in told(benchmark.name, result):
+            typer.echo(line)
 
 
 def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run:

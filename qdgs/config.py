@@ -39,6 +39,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "plain",
+    "read_mapping",
     "target_shares",
 ]
 
@@ -289,6 +290,19 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: The file is missing or is not YAML, or a value does not hold.
     """
+    data = read_mapping(path)
+    _anchor(data, path.parent)
+    for assignment in overrides:
+        override(data, assignment)
+    return parse_config(data)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file of a configuration holds, of whatever kind it is.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or holds something else.
+    """
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -297,10 +311,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
-    _anchor(data, path.parent)
-    for assignment in overrides:
-        override(data, assignment)
-    return parse_config(data)
+    return data
 
 
 def _anchor(data: dict[str, Any], folder: Path) -> None:

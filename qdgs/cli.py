@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdgs.errors import InputError, QdgsError
-from qdgs.registry import nearest
+from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.recognition_cli import recognition
 
 if TYPE_CHECKING:
     from qdgs.display import Bar
@@ -31,18 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-recognition = typer.Typer(
-    help="Train face recognisers, and verify them by group.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(recognition, name="recognition")
-
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/NAME of the CONFIG]")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Override a key of the configuration.")
-]
-Device = Annotated[str, typer.Option(help="Where models work: auto, cpu, cuda, cuda:1, mps.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,7 +63,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
-        return _fail("interrupted; what was done is saved, go on with qdgs resume RUN", INTERRUPTED)
+        given = sys.argv[1:] if arguments is None else arguments
+        again = "the same command" if "recognition" in given[:1] else "qdgs resume RUN"
+        return _fail(f"interrupted; what was done is saved, go on with {again}", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
 
@@ -125,7 +116,7 @@ def render(
     from qdgs.stages.render import render_manifest
 
     with _bar() as bar:
-        render_manifest(run_folder, device=_device(device), watch=bar.watch, shard=part)
+        render_manifest(run_folder, device=device_of(device), watch=bar.watch, shard=part)
 
 
 @app.command()
@@ -156,13 +147,12 @@ def check(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)], set_: Set = None
 ) -> None:
     """Tell whether configurations hold, and what they would fetch."""
-    from qdgs.config import load_config
-    from qdgs.inspection import check_config
+    from qdgs.inspection import check_file
 
     wrong = False
     for path in configs:
         try:
-            lines = check_config(load_config(path, set_ or ()))
+            lines = check_file(path, set_ or ())
         except InputError as error:
             wrong = True
             _fail(str(error) if str(error).startswith(str(path)) else f"{path}: {error}", INPUT_IS_WRONG)
@@ -234,50 +224,6 @@ def init(
     typer.echo(f"{path}: written; start it with qdgs run {path}")
 
 
-@recognition.command("train")
-def recognition_train(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
-    """Train a face recogniser; the same command goes on where it stopped. Knows torchrun."""
-    from qdgs.recognition.train_run import train_recogniser, warnings_of
-    from qdgs.recognition_config import load_recognition
-
-    folder = out or Path("runs") / config.stem
-    with _bar() as bar:
-        summary = train_recogniser(
-            load_recognition(config, set_ or ()), folder, device=_device(device), watch=bar.watch
-        )
-    if os.environ.get("RANK", "0") != "0":  # torchrun's first process tells for all
-        return
-    for sentence in warnings_of(summary):
-        typer.echo(f"warning: {sentence}", err=True)
-    typer.echo(
-        f"{folder}: {summary['identities']:,} identities, loss {summary['loss']:.4g}; verify it on pairs"
-    )
-
-
-@recognition.command("verify")
-def recognition_verify(
-    run_folder: RunFolder,
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="A .bin or a list.", show_default=False)
-    ],
-    images: Annotated[Path | None, typer.Option(help="Where the images of pair lists lie.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV with a column group, a row a pair.")] = None,
-    by_file: Annotated[
-        bool, typer.Option("--by-file", help="Each file is a group of one benchmark.")
-    ] = False,
-    device: Device = "auto",
-) -> None:
-    """Verify a trained recogniser on pairs of faces: accuracy, ROC, and what differs between groups."""
-    from qdgs.recognition.benchmark import joined_groups, read_benchmarks, told, verify_run
-
-    benchmarks = read_benchmarks(files, images=images, groups=groups)
-    for benchmark in [joined_groups(benchmarks)] if by_file else benchmarks:
-        with _bar() as bar:
-            result = verify_run(run_folder, benchmark, device=_device(device), watch=bar.watch)
-        for line in told(benchmark.name, result):
-            typer.echo(line)
-
-
 def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run:
     from qdgs.config import load_config
     from qdgs.run import Run
@@ -303,7 +249,7 @@ def _complete(there: Run, device: str) -> None:
 
 def _do(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
     with _bar() as bar:
-        there.do(stage, device=_device(device), watch=bar.watch, **options)
+        there.do(stage, device=device_of(device), watch=bar.watch, **options)
     if tell and stage in ("search", "flatten", "audit"):
         _tell_warnings(there)
 
@@ -333,29 +279,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
         raise InputError(f"--shard: expected i/N, got {text!r}")
     return int(parts[0]), int(parts[1])
-
-
-def _device(name: str) -> str:
-    import torch
-
-    known = ("auto", "cpu", "cuda", "mps")
-    kind = name.partition(":")[0]
-    if kind not in known:
-        raise InputError(f"--device: unknown {name!r}{nearest(kind, known)}")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and not _has_cuda(name):
-        raise InputError(f"--device: expected a device of this machine, got {name!r}; take cpu or auto")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device: expected a device of this machine, got 'mps'; take cpu or auto")
-    return name
-
-
-def _has_cuda(name: str) -> bool:
-    import torch
-
-    index = name.partition(":")[2] or "0"
-    return torch.cuda.is_available() and index.isdigit() and int(index) < torch.cuda.device_count()
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

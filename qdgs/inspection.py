@@ -8,13 +8,14 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qdgs.config import ALGORITHMS, RunConfig
+from qdgs.config import ALGORITHMS, RunConfig, load_config, read_mapping
 from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
+from qdgs.recognition_config import RecognitionConfig, load_recognition
 from qdgs.registry import resolve
 
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
@@ -49,6 +50,17 @@ class Examined(NamedTuple):
     name: str
     found: str
     well: bool
+
+
+def check_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """What is to be said of a configuration of whatever kind.
+
+    Raises:
+        InputError: It does not hold.
+    """
+    if read_mapping(path).get("kind") == "recognition":
+        return _check_recognition(load_recognition(path, overrides))
+    return check_config(load_config(path, overrides))
 
 
 def check_config(config: RunConfig) -> list[str]:
@@ -113,6 +125,23 @@ def examine() -> list[Examined]:
         _disk("temporary files", Path(tempfile.gettempdir())),
         *(Examined(f"{part.name} ({kind})", part.state, _is_well(part)) for kind, part in _embedded()),
     ]
+
+
+def _check_recognition(config: RecognitionConfig) -> list[str]:
+    """Whether its images and the recogniser that it begins from are there."""
+    absent = []
+    if config.data.samples is not None:
+        from qdgs.parts import load_generator
+
+        try:
+            load_generator(config.data.samples.generator)
+        except (MissingPackageError, MissingModelError) as error:
+            absent.append(str(error))
+    elif not Path(str(config.data.folder)).is_dir():
+        absent.append(f"data.folder: expected a folder, got none at {config.data.folder}")
+    if config.pretrained is not None and not Path(config.pretrained).is_dir():
+        absent.append(f"pretrained: expected the run of a recogniser, got none at {config.pretrained}")
+    return ["valid; nothing to fetch", *(f"cannot run yet: {sentence}" for sentence in absent)]
 
 
 def _absent(config: RunConfig) -> list[str]:

@@ -45,12 +45,14 @@ class IdentityImages:
         labels: Number of its identity, `(n,)`.
         names: Name of each identity, by its number.
         left_out: Identities with too few images.
+        groups: Group of each image `(n,)`, where groups are known.
     """
 
     files: tuple[str, ...]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    groups: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -68,8 +70,7 @@ def read_identities(folder: Path, *, min_images: int = 2) -> IdentityImages:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images by identity, got none")
-    files, identities = _listed(folder)
-    table = pd.DataFrame({"file": files, "identity": identities})
+    table = _listed(folder)
     counts = table.groupby("identity")["file"].transform("size")
     kept = table[counts >= min_images]
     names = sorted(kept["identity"].unique())
@@ -84,27 +85,31 @@ def read_identities(folder: Path, *, min_images: int = 2) -> IdentityImages:
         kept["identity"].map(numbers).to_numpy(np.int64),
         tuple(names),
         tuple(sorted(table.loc[counts < min_images, "identity"].unique())),
+        kept["group"].to_numpy(str) if "group" in kept else None,
     )
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
+def _listed(folder: Path) -> pd.DataFrame:
+    """Columns file, identity and perhaps group."""
     for dataset in (folder, folder / "dataset"):
         if (dataset / MANIFEST).is_file():
             return _of_manifest(dataset)
     if (folder / INDEX).is_file():
         return _of_index(folder)
     found = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-    return [str(path) for path in found], [path.parent.name for path in found]
+    return pd.DataFrame(
+        {"file": [str(path) for path in found], "identity": [path.parent.name for path in found]}
+    )
 
 
-def _of_manifest(dataset: Path) -> tuple[list[str], list[str]]:
+def _of_manifest(dataset: Path) -> pd.DataFrame:
     rows = read_manifest(dataset / MANIFEST).rows
     if "identity" not in rows:
         raise InputError(f"{dataset}: expected a dataset with identities, got none; set dataset.identities")
-    return [str(dataset / file) for file in rows["file"]], list(rows["identity"])
+    return rows[["file", "identity", "group"]].assign(file=[str(dataset / file) for file in rows["file"]])
 
 
-def _of_index(folder: Path) -> tuple[list[str], list[str]]:
+def _of_index(folder: Path) -> pd.DataFrame:
     path = folder / INDEX
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -113,7 +118,7 @@ def _of_index(folder: Path) -> tuple[list[str], list[str]]:
     for column in ("file", "identity"):
         if column not in rows:
             raise InputError(f"{path}: expected columns file and identity, got {', '.join(rows.columns)}")
-    return [str(folder / file) for file in rows["file"]], list(rows["identity"])
+    return rows.assign(file=[str(folder / file) for file in rows["file"]])
 
 
 def read_image(path: str | Path, image_size: int) -> Pixels | None:

@@ -101,7 +101,10 @@ def verify_pairs(
         InputError: An image cannot be read, or the pairs do not suffice.
     """
     total = len(pairs.images)
-    pixels = (decoded(source, backbone.image_size) for source in pairs.images)
+    pixels = (
+        decoded(source, backbone.image_size, place=f"image {number} of {total} different ones")
+        for number, source in enumerate(pairs.images)
+    )
     embeddings = embed(
         backbone, pixels, device=device, progress=lambda done: watch(Step("verify", done, total, "images"))
     )

@@ -142,7 +142,7 @@ class Faces(Dataset[tuple[Tensor, int, list[str]]]):
     """Augmented images by epoch and row; the same key gives the same image, whoever asks and when.
 
     The place of an image that cannot be read is taken by the next that can, so that every step has as many
-    images as any other.
+    images as any other; where none can, it is black.
 
     Args:
         images: What there is.
@@ -174,7 +174,8 @@ class Faces(Dataset[tuple[Tensor, int, list[str]]]):
                 changed = augment(pixels, self._augmentation, rng)
                 return torch.from_numpy(changed).permute(2, 0, 1), int(self.images.labels[taken]), unreadable
             unreadable.append(self.images.files[taken])
-        raise InputError(f"{self.images.files[0]}: expected images, got {len(unreadable)} unreadable files")
+        side = self._image_size
+        return torch.zeros(3, side, side, dtype=torch.uint8), int(self.images.labels[row]), unreadable
 
 
 class Batches(Sampler[list[Key]]):

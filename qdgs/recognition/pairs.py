@@ -110,8 +110,13 @@ def read_groups(path: Path) -> list[str]:
     return list(table["group"])
 
 
-def decoded(source: Source, image_size: int) -> Pixels:
+def decoded(source: Source, image_size: int, *, place: str = "pairs") -> Pixels:
     """Pixels `(image_size, image_size, 3)`.
+
+    Args:
+        source: The image.
+        image_size: Height and width that it is scaled to.
+        place: What to call it by where it cannot be read.
 
     Raises:
         InputError: It is no image.
@@ -121,7 +126,10 @@ def decoded(source: Source, image_size: int) -> Pixels:
             return pixels_of(image, image_size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         shown = f"one of {len(source):,} bytes" if isinstance(source, bytes) else str(source)
-        raise InputError(f"expected images of pairs that can be read, got {shown} that cannot") from None
+        raise InputError(
+            f"{place}: expected an image that can be read, got {shown} that cannot; repair it, or leave its "
+            "pairs out"
+        ) from None
 
 
 def _of_table(path: Path, root: Path) -> Pairs:

@@ -152,7 +152,7 @@ class _Run:
         self._losses.append(progress.loss)
         self._unreadable |= set(unreadable)
         allowed = self._config.data.unreadable * len(self._images)
-        if len(self._unreadable) > allowed:
+        if len(self._unreadable) > allowed or len(self._unreadable) == len(self._images):
             raise InputError(
                 f"data: expected at most {allowed:.0f} unreadable images of {len(self._images):,}, got "
                 f"{len(self._unreadable)} so far ({min(self._unreadable)}); repair them, or raise "

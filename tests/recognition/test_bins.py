@@ -125,7 +125,9 @@ def test_a_missing_file_and_an_image_that_is_none_are_named(tmp_path):
     with pytest.raises(InputError, match=r"none.bin: cannot be read: No such file"):
         read_bin(tmp_path / "none.bin")
     write_bin(tmp_path / "a.bin", [b"not an image", *IMAGES[1:]], SAME)
-    with pytest.raises(InputError, match="one of 12 bytes that cannot"):
+    with pytest.raises(
+        InputError, match="pairs: expected an image that can be read, got one of 12 bytes that cannot"
+    ):
         decoded(read_bin(tmp_path / "a.bin").images[0], 8)
     with pytest.raises(InputError, match="expected two for each of 2 pairs, got 3"):
         write_bin(tmp_path / "b.bin", IMAGES[:3], SAME)

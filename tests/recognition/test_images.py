@@ -71,11 +71,13 @@ def test_an_unreadable_image_gives_its_place_to_the_next_and_is_named(folder):
     assert torch.equal(image, torch.full((3, 16, 16), 30, dtype=torch.uint8))
 
 
-def test_when_no_image_can_be_read_that_is_said(folder):
+def test_when_no_image_can_be_read_all_are_named(folder):
     for path in folder.glob("*/*.png"):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match="got 12 unreadable files"):
-        Faces(read_identities(folder), 16, NONE, seed=0)[0, 0]
+    images = read_identities(folder)
+    image, _, unreadable = Faces(images, 16, NONE, seed=0)[0, 5]
+    assert sorted(unreadable) == sorted(images.files)
+    assert not image.any()
 
 
 def test_an_image_of_another_size_or_kind_is_scaled_and_made_rgb(tmp_path):

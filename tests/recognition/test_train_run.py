@@ -136,6 +136,23 @@ def test_unreadable_images_are_skipped_counted_and_named(faces_folder, small_con
         train_recogniser(small_config(data={**data, "unreadable": 0.0}), tmp_path / "strict")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_set_of_unreadable_images_is_refused_whoever_reads_them(
+    face_pixels, small_config, tmp_path, workers
+):
+    for number in range(20):
+        (tmp_path / "faces" / f"id{number % 2}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "faces" / f"id{number % 2}" / f"{number}.png").write_bytes(b"no image")
+    config = small_config(
+        data={"folder": str(tmp_path / "faces"), "unreadable": 1.0}, training={"workers": workers}
+    )
+    with pytest.raises(
+        InputError, match=r"expected at most 20 unreadable images of 20, got 20 so far"
+    ) as caught:
+        train_recogniser(config, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

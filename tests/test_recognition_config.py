@@ -5,7 +5,7 @@ import pytest
 from qdgs.errors import ConfigError
 from qdgs.recognition_config import dump_recognition, load_recognition, parse_recognition
 
-QUICK = Path(__file__).parents[1] / "configs" / "recognition-quick.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
 FOLDER = {"kind": "recognition", "data": {"folder": "faces"}}
 
 
@@ -26,11 +26,19 @@ def test_defaults_are_the_published_settings():
     assert config.image_size == 112
 
 
-def test_a_configuration_is_read_as_it_was_written(tmp_path):
-    config = load_recognition(QUICK, ["training.epochs=2", "data.samples.identities=5"])
+@pytest.mark.parametrize("name", ["recognition-quick.yaml", "recognition-paper.yaml"])
+def test_a_configuration_is_read_as_it_was_written(tmp_path, name):
+    config = load_recognition(CONFIGS / name, ["training.epochs=2", "training.milestones=[1]"])
     (tmp_path / "config.yaml").write_text(dump_recognition(config))
     assert load_recognition(tmp_path / "config.yaml") == config
     assert config.training.epochs == 2
+
+
+def test_the_configuration_of_the_paper_is_what_the_defaults_are():
+    paper = load_recognition(
+        CONFIGS / "recognition-paper.yaml", ["training.precision=float32", "training.workers=0"]
+    )
+    assert paper == parse_recognition({**FOLDER, "data": {"folder": "data/synthetic-identities"}})
 
 
 @pytest.mark.parametrize(

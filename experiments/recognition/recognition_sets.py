@@ -66,12 +66,12 @@ class Sizes:
     pretrain: tuple[int, int] = (1000, 12)
     real: tuple[int, int] = (450, 8)
     skew: int = 7
-    test: tuple[int, int, int] = (300, 10, 4)
+    test: tuple[int, int, int] = (300, 8, 4)
     offset: float = 0.5
     image_size: int = 48
     width: int = 16
     embedding: int = 128
-    pretrain_epochs: int = 14
+    pretrain_epochs: int = 12
     real_epochs: int = 12
     pretrain_rate: float = 0.05
     real_rate: float = 0.02

@@ -59,8 +59,8 @@ def verdict(table: pd.DataFrame, rarest: str) -> Iterator[str]:
         )
     if "all" in part.index:
         change = part.loc["all", "difference"]
-        kept = "keeps" if change >= -ALLOWED_LOSS else "lowers"
-        yield f"It {kept} the accuracy over all pairs to within half a point: {change:+.4f}."
+        kept = "at most" if change >= -ALLOWED_LOSS else "more than"
+        yield f"Over all pairs accuracy changes by {change:+.4f}: {kept} half a point is lost."
 
 
 def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
@@ -95,6 +95,9 @@ def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
     axes.set_xticks(range(len(groups)), names)
     axes.set_ylabel("verification accuracy", fontsize=SMALL)
     tidy(axes, grid="y")
-    title(axes, "Verification by apparent lightness, by what was pre-trained on", f"qdgs set: {note}")
+    pairs = ", ".join(f"{n:,}" for n in sorted(rows.loc[rows["group"] != "all", "n"].unique()))
+    seeds = rows["seed"].nunique()
+    sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group; qdgs set: {note}"
+    title(axes, "Verification by apparent lightness, by what was pre-trained on", sizes)
     figure.legend(loc="outside lower center", ncols=len(arms), frameon=False, fontsize=SMALL)
     return figure

@@ -52,10 +52,15 @@ _NAMES = {
     "load_generator": "qdgs.parts",
     "load_guide": "qdgs.parts",
     "load_judge": "qdgs.parts",
+    "load_recognition": "qdgs.recognition_config",
     "parse_config": "qdgs.config",
+    "read_bin": "qdgs.recognition.bins",
     "read_manifest": "qdgs.datasets.manifest",
     "render_manifest": "qdgs.stages.render",
     "stream": "qdgs.randomness",
+    "train_recogniser": "qdgs.recognition.train_run",
+    "verify_distances": "qdgs.recognition.verification",
+    "verify_pairs": "qdgs.recognition.benchmark",
 }
 
 __all__ = sorted(_NAMES)  # a list that grows with the names

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from qdgs.compare_config import load_compare
 from qdgs.config import ALGORITHMS, PROMPTS, RunConfig, load_config, read_mapping
 from qdgs.errors import MissingModelError, MissingPackageError, QdgsError
+from qdgs.recognition_config import RecognitionConfig, load_recognition
 from qdgs.registry import resolve
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def check_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
     """
     if read_mapping(path).get("kind") == "compare":
         return _check_compare(path, overrides)
+    if read_mapping(path).get("kind") == "recognition":
+        return _check_recognition(load_recognition(path, overrides))
     return check_config(load_config(path, overrides))
 
 
@@ -140,6 +143,23 @@ def _check_compare(path: Path, overrides: Sequence[str]) -> list[str]:
     for method in config.methods:
         bench.sampler(method)
     return [*check_config(config.run), f"{len(bench.cells())} cells"]
+
+
+def _check_recognition(config: RecognitionConfig) -> list[str]:
+    """Whether its images and the recogniser that it begins from are there."""
+    absent = []
+    if config.data.samples is not None:
+        from qdgs.parts import load_generator
+
+        try:
+            load_generator(config.data.samples.generator)
+        except (MissingPackageError, MissingModelError) as error:
+            absent.append(str(error))
+    elif not Path(str(config.data.folder)).is_dir():
+        absent.append(f"data.folder: expected a folder, got none at {config.data.folder}")
+    if config.pretrained is not None and not Path(config.pretrained).is_dir():
+        absent.append(f"pretrained: expected the run of a recogniser, got none at {config.pretrained}")
+    return ["valid; nothing to fetch", *(f"cannot run yet: {sentence}" for sentence in absent)]
 
 
 def _look_at_parts(config: RunConfig) -> tuple[list[str], list[str]]:

@@ -171,13 +171,13 @@ def _look_at_parts(config: RunConfig) -> tuple[list[str], list[str]]:
     import warnings
 
     from qdgs import needs
-    from qdgs.clip.encoder import PromptWarning
+    from qdgs.clip.encoder import ClipWarning
     from qdgs.parts import load_generator, load_guide
     from qdgs.stages.judges import check_judges
 
     absent: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PromptWarning)
+        warnings.simplefilter("always", ClipWarning)
         parts = (needs.source_of_generator(config), needs.source_of_guide(config))
         generator = _tried_part(
             lambda: load_generator(config.generator, device=_device_here()), parts[0], absent
@@ -186,7 +186,7 @@ def _look_at_parts(config: RunConfig) -> tuple[list[str], list[str]]:
     size = generator.image_size if generator else 64
     if not needs.missing(needs.sources_of_judges(config)):
         _tried_part(lambda: check_judges(config, image_size=size, guide=guide), None, absent)
-    told = [str(item.message) for item in caught if issubclass(item.category, PromptWarning)]
+    told = [str(item.message) for item in caught if issubclass(item.category, ClipWarning)]
     return absent, [f"warning: {sentence}" for sentence in told]
 
 

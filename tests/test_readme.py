@@ -16,12 +16,12 @@ from qdgs.starter import STARTER
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
-    "search={algorithm: cma_mae, emitters: 2, batch_size: 16, evaluations: 384, range_samples: 64, "
+    "search={algorithm: cma_mae, emitters: 2, batch_size: 16, evaluations: 160, range_samples: 64, "
     "prior_starts: 64}",
     "dataset.images=8",
     "dataset.on_shortage=accept",
     "dataset.quality_floor=0",
-    "audit.samples=128",
+    "audit.samples=64",
 )
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

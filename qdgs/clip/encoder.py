@@ -1,6 +1,7 @@
 """CLIP: images and prompts → unit vectors on one sphere."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,11 @@ SAME_MODEL = 1 - 1e-4
 """Cosine from which on two embeddings are one model's; weights stored in half precision stay above it."""
 
 
-class PromptWarning(UserWarning):
+class ClipWarning(UserWarning):
+    """A CLIP may not see what its user thinks it does."""
+
+
+class PromptWarning(ClipWarning):
     """A prompt may not mean to the model what it means to the reader."""
 
 
@@ -68,6 +73,8 @@ class ClipEncoder:
             MissingPackageError: The text tower needs a package that is not installed.
         """
         files = ClipSource(model, pretrained, place).locate()
+        if files.doubt:
+            warnings.warn(f"{place}.pretrained: {files.doubt}", ClipWarning, stacklevel=2)
         open_clip = import_open_clip()
         tower = _create_model(open_clip, files, torch.device(device))
         return cls(tower, _tokenizer(open_clip, files), name=model, card=files.card)

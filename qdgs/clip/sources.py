@@ -56,6 +56,7 @@ class ClipFiles:
         preprocessing: What the checkpoint's own preprocessing changes in open_clip's defaults.
         quick_gelu: The checkpoint was trained with QuickGELU, whatever the architecture's name says.
         card: The folder's card.json, where there is one.
+        doubt: What may be wrong with the preprocessing, in words.
     """
 
     model: str
@@ -65,6 +66,7 @@ class ClipFiles:
     preprocessing: dict[str, Any] = field(default_factory=dict)
     quick_gelu: bool = False
     card: dict[str, Any] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def describe(model: str, pretrained: str | None = None) -> str | None:
@@ -164,6 +166,25 @@ class ClipSource:
             self._tokenizer(self._architecture(), None),
             preprocessing=tag,
             quick_gelu=bool(tag.get("quick_gelu")),
+            doubt="" if tag else self._doubt(),
+        )
+
+    def _doubt(self) -> str:
+        """Why open_clip's default may not be the preprocessing that a checkpoint file was trained with."""
+        open_clip = import_open_clip()
+        default = open_clip.transform.PreprocessCfg()
+        tags = open_clip.list_pretrained_tags_by_model(self.model)
+        published = [open_clip.get_pretrained_cfg(self.model, tag) for tag in tags]
+        keys = ("mean", "std", "resize_mode")
+        if not published or any(
+            all(_alike(tag.get(key), getattr(default, key)) for key in keys) for tag in published
+        ):
+            return ""
+        told = ", ".join(f"{key} {published[0].get(key)}" for key in keys)
+        return (
+            "a checkpoint file brings no preprocessing, and open_clip's default is not that of published "
+            f"weights of {self.model} ({told}); keep it "
+            f"in a folder with {CONFIG_FILE} and name that (local-dir:)"
         )
 
     @property
@@ -289,6 +310,13 @@ class ClipSource:
 
 
 _CHECKPOINTS = (".bin", ".pt", ".pth", ".safetensors", ".ckpt", ".npz")
+
+
+def _alike(told: object, default: object) -> bool:
+    """Whether a tag's value is the default's; one that tells none has it."""
+    if isinstance(told, list | tuple) and isinstance(default, list | tuple):
+        return tuple(told) == tuple(default)
+    return told is None or told == default
 
 
 def _here(file: HubFile) -> Path:

@@ -1,6 +1,7 @@
 """Every kind of open_clip model, small and random: saved, then loaded from each kind of place."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from qdgs.clip.encoder import ClipEncoder
+from qdgs.clip.encoder import ClipEncoder, ClipWarning
 from qdgs.clip.sources import ClipSource, describe
 from qdgs.compat import import_open_clip
 from qdgs.hub import missing
@@ -174,6 +175,7 @@ def test_a_folder_a_repository_a_tag_and_a_file_are_one_model(
     monkeypatch.setitem(import_open_clip().pretrained._PRETRAINED, f"tiny-{kind}", {"drawn": tag})
     checkpoint = str(folder / "open_clip_model.safetensors")
     whole = ClipEncoder.load(f"local-dir:{folder}", device="cpu")
+    warnings.simplefilter("ignore", ClipWarning)
     for model, pretrained in [
         ("hf-hub:org/tiny", None),
         (f"tiny-{kind}", "drawn"),
@@ -184,6 +186,22 @@ def test_a_folder_a_repository_a_tag_and_a_file_are_one_model(
         if pretrained != checkpoint:  # which brings no preprocessing of its own
             assert encoder.preprocessing == whole.preprocessing
             assert encoder.sees_as(whole)
+
+
+@pytest.mark.parametrize(("drawn", "warned"), [("siglip", True), ("vit", False)])
+def test_a_file_whose_preprocessing_is_not_the_default_is_warned_of(
+    tiny_clip_folder: Path, monkeypatch: pytest.MonkeyPatch, drawn: str, warned: bool
+) -> None:
+    open_clip = import_open_clip()
+    config = json.loads((tiny_clip_folder / "open_clip_config.json").read_text())["model_cfg"]
+    tag = {"hf_hub": "org/tiny/", **(PREPROCESSING["siglip"] if drawn == "siglip" else {})}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"drawn": tag})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ClipEncoder.load("tiny", str(tiny_clip_folder / "open_clip_model.safetensors"), device="cpu")
+    said = "guide.clip.pretrained: a checkpoint file brings no preprocessing, and open_clip's default is not"
+    assert [str(item.message).startswith(said) for item in caught] == [True] * warned
 
 
 def test_what_is_fetched_is_all_that_is_needed(

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 
 from qdgs import hub as hub_files
-from qdgs.clip.encoder import ClipEncoder
+from qdgs.clip.encoder import ClipEncoder, ClipWarning
 from qdgs.clip.sources import EMBEDDED, ClipSource, describe
 from qdgs.compat import import_open_clip
 from qdgs.errors import ConfigError, CorruptFileError, InputError, MissingPackageError
@@ -80,7 +80,8 @@ def test_a_tag_brings_its_own_preprocessing_and_activation(
 def test_a_checkpoint_file_may_stand_for_a_tag(tiny_architecture: str, tiny_clip_folder: Path) -> None:
     checkpoint = str(tiny_clip_folder / "open_clip_model.safetensors")
     assert describe(tiny_architecture, checkpoint) is None
-    encoder = ClipEncoder.load(tiny_architecture, checkpoint, device="cpu")
+    with pytest.warns(ClipWarning, match="a checkpoint file brings no preprocessing"):
+        encoder = ClipEncoder.load(tiny_architecture, checkpoint, device="cpu")
     plain = ClipEncoder.load(f"local-dir:{tiny_clip_folder}", device="cpu")
     assert torch.equal(encoder.encode_text(["red"]), plain.encode_text(["red"]))
 

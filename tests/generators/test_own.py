@@ -8,6 +8,7 @@ import torch
 import qdgs
 from qdgs.config import Named
 from qdgs.errors import ConfigError, CorruptFileError, MissingModelError
+from qdgs.stages.identity import identity
 
 pytestmark = pytest.mark.usefixtures("brought")
 
@@ -42,6 +43,21 @@ def test_a_script_makes_the_images_of_its_module(brought, scripts):
     latents = generator.sample_latents(4, np.random.default_rng(0))
     expected = (brought.Painter()(latents) + 1) / 2
     torch.testing.assert_close(generator(latents), expected.detach())
+
+
+def test_scripts_are_told_apart_by_their_files(brought, scripts, tmp_path):
+    class Grey(torch.nn.Module):
+        def forward(self, latents: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(latents), 3, 8, 8) + latents.mean().sigmoid() * 0 + 0.5
+
+    class Black(torch.nn.Module):
+        def forward(self, latents: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(latents), 3, 8, 8)
+
+    paths = [str(brought.scripted(kind(), tmp_path / f"{kind.__name__}.pt")) for kind in (Grey, Black)]
+    one, other = (load(name="torchscript", path=path, latent_shape=6) for path in paths)
+    assert identity(one) == identity(load(name="torchscript", path=paths[0], latent_shape=6))
+    assert identity(one) != identity(other)
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,7 @@ def hub_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubOf]:
         yield start
 
 
+@pytest.fixture(scope="session")
 def pipelines() -> Iterator[ModuleType]:
     """The module that makes small diffusers pipelines."""
     with pytest.MonkeyPatch.context() as patch:

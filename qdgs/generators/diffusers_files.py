@@ -83,10 +83,11 @@ class Source:
         """What downloads it on a machine that has diffusers."""
         given = {"revision": self.revision, "variant": self.variant}
         options = "".join(f", {name}={value!r}" for name, value in given.items() if value)
-        name, call = "DiffusionPipeline", f"download({self.model!r}{options}, safety_checker=None)"
         if self.subfolder:
-            name, call = DECODER, f"from_pretrained({self.model!r}{options}, subfolder={self.subfolder!r})"
-        return [f'python -c "from diffusers import {name}; {name}.{call}"']
+            revision = f" --revision {self.revision}" if self.revision else ""
+            return [f"hf download {self.model}{revision} --include {' '.join(self._patterns(WEIGHTS[0]))}"]
+        call = f"DiffusionPipeline.download({self.model!r}{options}, safety_checker=None)"
+        return [f'python -c "from diffusers import DiffusionPipeline; {call}"']
 
     def folder(self) -> Path:
         """Where its files are.
@@ -128,7 +129,7 @@ class Source:
         return None
 
     def _download(self) -> None:
-        from huggingface_hub import constants
+        from huggingface_hub import constants, snapshot_download
         from huggingface_hub.errors import EntryNotFoundError
 
         diffusers = import_diffusers()
@@ -138,7 +139,20 @@ class Source:
                 with suppress(EntryNotFoundError):  # a decoder has no index
                     diffusers.DiffusionPipeline.download(self.model, safety_checker=None, **options)
                     return
-            getattr(diffusers, DECODER).from_pretrained(self.model, subfolder=self.subfolder, **options)
+            for kind in WEIGHTS:
+                if self._cached() is None:
+                    snapshot_download(
+                        self.model,
+                        revision=self.revision,
+                        cache_dir=constants.HF_HUB_CACHE,
+                        allow_patterns=self._patterns(kind),
+                    )
+
+    def _patterns(self, kind: str) -> list[str]:
+        """Files of a decoder whose weights are of a kind."""
+        folder = f"{self.subfolder}/" if self.subfolder else ""
+        variant = f".{self.variant}" if self.variant else ""
+        return [f"{folder}{CONFIG}", f"{folder}diffusion_pytorch_model{variant}{kind}"]
 
     def __str__(self) -> str:
         parts = [self.model, *(f"{key} {value}" for key, value in self._details().items() if value)]

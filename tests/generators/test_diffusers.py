@@ -13,8 +13,9 @@ from qdgs.generators import diffusers_files
 from qdgs.generators.base import Generator, generate
 from qdgs.generators.diffusers import load_diffusers
 from qdgs.generators.diffusers_latents import on_shell
-from qdgs.parts import load_generator, required_options
+from qdgs.parts import load_generator
 from qdgs.stages.identity import identity
+from qdgs.targets import required_options
 
 OPTIONS = {
     "ddim": {"steps": 3},

@@ -7,7 +7,7 @@ import pytest
 from qdgs.clip.sources import EMBEDDED
 from qdgs.config import load_config
 from qdgs.errors import MissingPackageError
-from qdgs.inspection import check_config, fetch_config
+from qdgs.inspection import check_config, check_file, fetch_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WANTED = {
@@ -30,11 +30,10 @@ def offline(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_holds_without_a_network(path, offline):
-    config = load_config(path)
-    if config.guide.clip.model == "qdgs-faces" and "qdgs-faces" not in EMBEDDED:
+    if "model: qdgs-faces" in path.read_text() and "qdgs-faces" not in EMBEDDED:
         pytest.skip("the guide qdgs-faces is not shipped yet")
     try:
-        lines = check_config(config)
+        lines = check_file(path)
     except MissingPackageError as error:
         pytest.skip(str(error))
     assert lines[0].startswith("valid; ")
@@ -43,7 +42,7 @@ def test_a_shipped_configuration_holds_without_a_network(path, offline):
     if path.stem in WANTED:
         assert len(lines) == 1
         with pytest.raises(Exception, match=r"is not on this machine and HF_HUB_OFFLINE is set"):
-            fetch_config(config)
+            fetch_config(load_config(path))
 
 
 def test_a_generator_that_is_here_needs_no_fetching(pipeline_folder, offline):

@@ -64,7 +64,11 @@ class Whole:
         self.attributes = {"shape": ("triangle", "square"), "color": ("red", "blue")}
 
     def judge(self, images: Tensor) -> pd.DataFrame:
-        return pd.DataFrame({"accepted": (images < 0.9).flatten(1).any(dim=1).numpy()})
+        accepted = (images < 0.9).flatten(1).any(dim=1).numpy()
+        scores = {f"{name}_score": np.full(len(images), np.nan) for name in self.attributes}
+        return pd.DataFrame(
+            {**dict.fromkeys(self.attributes), **scores, "accepted": accepted, "quality": 1.0 * accepted}
+        )
 
 
 def median_edges(config: RunConfig) -> float:

@@ -143,12 +143,12 @@ def test_a_pipeline_that_is_not_supported_is_told_with_those_that_are(copied, na
 def test_an_own_scheduler_that_is_not_supported_is_told_with_others(copied, pipelines):
     folder = copied("ddpm")
     shutil.rmtree(folder / "scheduler")
-    pipelines.diffusers.KarrasVeScheduler().save_pretrained(folder / "scheduler")
+    pipelines.diffusers.RePaintScheduler().save_pretrained(folder / "scheduler")
     index = json.loads((folder / "model_index.json").read_text())
-    index["scheduler"] = ["diffusers", "KarrasVeScheduler"]
+    index["scheduler"] = ["diffusers", "RePaintScheduler"]
     (folder / "model_index.json").write_text(json.dumps(index))
     said = told(lambda: load_diffusers(model=str(folder)), ConfigError)
-    assert "own, KarrasVeScheduler, is not supported; take one of consistency, ddim" in said
+    assert "own, RePaintScheduler, is not supported; take one of consistency, ddim" in said
 
 
 @pytest.mark.parametrize(

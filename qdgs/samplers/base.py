@@ -34,7 +34,7 @@ __all__ = [
 
 SAMPLERS: dict[str, str] = {
     "importance": "qdgs.samplers.importance:ImportanceSampler",
-    "latent-mixtures": "qdgs.samplers.latent_shift:LatentMixturesSampler",
+    "latent-mixtures": "qdgs.samplers.latent_mixtures:LatentMixturesSampler",
     "latent-shift": "qdgs.samplers.latent_shift:LatentShiftSampler",
     "paired-latents": "qdgs.samplers.paired_latents:PairedLatentsSampler",
     "qdgs": "qdgs.samplers.search:QdgsSampler",

@@ -37,7 +37,7 @@ SAMPLERS: dict[str, str] = {
     "fairtl": "qdgs.samplers.fairtl:FairTL",
     "fairtl++": "qdgs.samplers.fairtl:FairTLPlusPlus",
     "importance": "qdgs.samplers.importance:ImportanceSampler",
-    "latent-mixtures": "qdgs.samplers.latent_shift:LatentMixturesSampler",
+    "latent-mixtures": "qdgs.samplers.latent_mixtures:LatentMixturesSampler",
     "latent-shift": "qdgs.samplers.latent_shift:LatentShiftSampler",
     "paired-latents": "qdgs.samplers.paired_latents:PairedLatentsSampler",
     "qdgs": "qdgs.samplers.search:QdgsSampler",

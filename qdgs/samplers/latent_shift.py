@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from qdgs.datasets.groups import exact_counts
 from qdgs.errors import InputError
 from qdgs.samplers.base import BaseSampler, Problem, judged_samples, sample_rows
 from qdgs.samplers.hyperplanes import Array, Hyperplane, fit_hyperplane, moved
@@ -38,9 +39,6 @@ class LatentShiftSampler(BaseSampler):
         training: Share of those that are learned from; the rest test.
         distance: s.
         components: Gaussians a group, each with a full covariance; fewer where a group has few latents.
-        shift: False fits each group's mixture to the readable samples of that very group, unmoved: ours, for
-            attributes that are not linear in the latents, so that no direction leads from one value to
-            another. A group that the samples do not have then cannot be made.
 
     References:
         Tan, Shen and Zhou (2020), Improving the fairness of deep generative models without retraining,
@@ -58,15 +56,15 @@ class LatentShiftSampler(BaseSampler):
         training: float = 0.7,
         distance: float = 3.0,
         components: int = 10,
-        shift: bool = True,
     ) -> None:
         super().__init__()
         if not 0 < extreme <= 0.5:
             raise InputError(f"extreme: expected a share above 0 and of at most 0.5, got {extreme:g}")
         self.samples, self.extreme, self.training = samples, extreme, training
-        self.distance, self.components, self.shift = distance, components, shift
+        self.distance, self.components = distance, components
         self.directions: dict[str, Hyperplane] = {}
         self.mixtures: dict[str, GaussianMixture] = {}
+        self.shares: dict[str, float] = {}
 
     def fit(self, problem: Problem, rng: np.random.Generator) -> None:
         """Learn a direction for every attribute and a mixture for every group that is wanted.
@@ -79,22 +77,20 @@ class LatentShiftSampler(BaseSampler):
             latents = problem.generator.sample_latents(self.samples, rng)
             read = judged_samples(problem, problem.generator, latents, self._meter)
             z, seed = latents.double().numpy(), int(rng.integers(2**31))
-            attributes = problem.attributes if self.shift else {}
-            self.directions = {
-                name: self._direction(z, read, name, values, seed) for name, values in attributes.items()
-            }
+            self.directions = self._directions(z, read, seed)
             wanted = [group for group, share in problem.shares.items() if share > 0]
             self.mixtures = {
                 group: self._mixture(self._latents_for(group, z, read), group, seed) for group in wanted
             }
+            self.shares = self._settled(rng)
         self.notes = self._told()
 
     def sample(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Draw n latents from the mixtures, of each group as many as the target says."""
+        """Draw n latents from the mixtures, of each as many as its share says."""
         problem = self.problem
         with self._meter.timed():
-            counts = problem.counts(n)
-            drawn = [_drawn(self.mixtures[group], counts[group], rng) for group in self.mixtures]
+            counts = exact_counts(self.shares, n)
+            drawn = [drawn_from(self.mixtures[group], counts[group], rng) for group in self.mixtures]
             values = [_values(problem, group, counts[group]) for group in self.mixtures]
             order = rng.permutation(sum(map(len, drawn)))
             latents = torch.from_numpy(np.concatenate(drawn)[order].astype(np.float32))
@@ -108,11 +104,16 @@ class LatentShiftSampler(BaseSampler):
         return moved(latents, normals, changes)
 
     def _latents_for(self, group: str, z: Array, read: pd.DataFrame) -> Array:
-        codes = self.problem.codes_of(read)
-        if not self.shift:
-            own: Array = z[codes == self.problem.groups.index(group)]
-            return own
-        return self.shifted(z[codes >= 0], group)
+        """What the mixture of a group is fitted to."""
+        return self.shifted(z[self.problem.codes_of(read) >= 0], group)
+
+    def _settled(self, rng: np.random.Generator) -> dict[str, float]:
+        """The share of a set that is drawn from each mixture."""
+        return {group: self.problem.shares[group] for group in self.mixtures}
+
+    def _directions(self, z: Array, read: pd.DataFrame, seed: int) -> dict[str, Hyperplane]:
+        attributes = self.problem.attributes
+        return {name: self._direction(z, read, name, values, seed) for name, values in attributes.items()}
 
     def _direction(
         self, z: Array, read: pd.DataFrame, name: str, values: tuple[str, ...], seed: int
@@ -149,8 +150,6 @@ class LatentShiftSampler(BaseSampler):
         return mixture
 
     def _told(self) -> tuple[str, ...]:
-        if not self.directions:
-            return ()
         accuracies = (f"{name} {plane.accuracy:.1%}" for name, plane in self.directions.items())
         return (f"held-out accuracy of the directions: {', '.join(accuracies)}",)
 
@@ -183,19 +182,10 @@ def _values(problem: Problem, group: str, n: int) -> pd.DataFrame:
     return pd.DataFrame({name: [values[place]] * n for (name, values), place in pairs})
 
 
-def _drawn(mixture: GaussianMixture, n: int, rng: np.random.Generator) -> Array:
+def drawn_from(mixture: GaussianMixture, n: int, rng: np.random.Generator) -> Array:
     """Draw n latents `(n, latent_dim)` from a mixture by a generator of ours."""
     which = rng.choice(len(mixture.weights_), size=n, p=mixture.weights_)
     roots = np.linalg.cholesky(mixture.covariances_)
     noise = rng.standard_normal((n, mixture.means_.shape[1]))
     drawn: Array = mixture.means_[which] + np.einsum("nij,nj->ni", roots[which], noise)
     return drawn
-
-
-class LatentMixturesSampler(LatentShiftSampler):
-    """Latent shift without the shift: mixtures of the samples that the judge puts into each group."""
-
-    paper = "ours, after Tan et al. 2020"
-
-    def __init__(self, *, samples: int = 10_000, components: int = 10) -> None:
-        super().__init__(samples=samples, components=components, shift=False)

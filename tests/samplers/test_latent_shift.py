@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
-from scipy.stats import kstest, norm
 
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError
-from qdgs.samplers.latent_shift import LatentMixturesSampler, LatentShiftSampler
+from qdgs.samplers.latent_shift import LatentShiftSampler
 
 
-def fitted(problem, rng, kind=LatentShiftSampler, **options):
-    sampler = kind(**{"samples": 2000, **options})
+def fitted(problem, rng, **options):
+    sampler = LatentShiftSampler(**{"samples": 2000, **options})
     sampler.fit(problem, rng)
     return sampler
 
@@ -54,27 +53,13 @@ def test_a_set_has_the_shares_of_the_target_and_images_of_them(make_problem, rng
     assert "held-out accuracy" in sampler.notes[0]
 
 
-def test_mixtures_without_a_shift_are_the_groups_of_the_prior(make_problem, rng):
-    sampler = fitted(make_problem(), rng, LatentMixturesSampler, samples=4000, components=3)
-    rows = sampler.sample(2000, rng)
-    blue = latents_of(rows[rows["group"] == "blue/wide"]).numpy()[:, 0].astype(float)
-    truth = norm(-1)
-    # a normal cut at 0, which few Gaussians meet but for the cut itself
-    inside = blue[blue > 0]
-    assert len(inside) > 0.85 * len(blue)
-    assert kstest(inside, lambda x: (truth.cdf(x) - truth.cdf(0)) / truth.sf(0)).statistic < 0.12
-
-
 def test_a_judge_that_labels_everything_alike_is_refused(make_problem, rng):
     generator = type(make_problem().generator)(shift=(-20.0, 0.0))
     with pytest.raises(InputError, match=r"color: expected samples of several values .* got red alone"):
         fitted(make_problem(generator=generator), rng)
 
 
-def test_a_group_with_too_few_samples_for_its_mixture_is_refused(make_problem, rng):
-    generator = type(make_problem().generator)(shift=(-3.0, 0.0))
-    with pytest.raises(InputError, match=r"blue/\w+: expected more readable samples than .*dimensions \(2\)"):
-        fitted(make_problem(generator=generator), rng, LatentMixturesSampler, samples=300)
+def test_a_share_of_extremes_that_is_none_is_refused():
     with pytest.raises(InputError, match="extreme: expected a share"):
         LatentShiftSampler(extreme=0.6)
 

@@ -6,7 +6,6 @@ to the middle, where the face is. Groups are apparent lightness as `face-light` 
 
 import io
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from qdgs.search.state import Search
 
 GENERATOR = "dcgan-digiface"
 GROUPS = ("dark", "medium", "light")
+UNREAD = "unread"
 READ_AT_ONCE = 256
 
 # indices of a seed's streams
@@ -165,8 +165,8 @@ class Faces:
         identities, images = self.sizes.pretrain
         latents = self._qdgs(identities, seed) if arm == "qdgs" else self._random(identities, arm, seed)
         groups = self.groups(latents)
-        self._write(folder, latents, list(groups), images, seed, VARIED)
-        return {group: int((groups == group).sum()) for group in ("", *GROUPS)}
+        self._write(folder, latents, [group or UNREAD for group in groups], images, seed, VARIED)
+        return {group or UNREAD: int((groups == group).sum()) for group in ("", *GROUPS)}
 
     def write_pairs(self, path: Path, seed: int) -> None:
         """A `.bin` of pairs and a CSV of their groups: every fold has as many of each group and kind.
@@ -344,9 +344,3 @@ def _shuffled(
         others = np.flatnonzero(owners != owners[place])
         different.append([pair[0], same[rng.choice(others)][1]])
     return same, different
-
-
-def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Counts as shares of those that a group could be told of."""
-    told = sum(counts[group] for group in GROUPS)
-    return {group: counts[group] / max(told, 1) for group in GROUPS}

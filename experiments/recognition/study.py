@@ -116,7 +116,7 @@ class Study:
                 counts = faces.write_pretraining(folder / f"set-{arm}", arm, seed)
                 write_json(folder / f"set-{arm}.json", counts)
         return [
-            {"pretraining": arm, "seed": seed, "group": group or "unread", "identities": n}
+            {"pretraining": arm, "seed": seed, "group": group, "identities": n}
             for arm in arms
             if arm != "none"
             for group, n in read_json(folder / f"set-{arm}.json").items()

@@ -19,6 +19,8 @@ class Stream(IntEnum):
     DRAWING = 8
     RANDOM_SAMPLES = 9
     BANK = 10
+    REPORT = 21
+    LABELLING = 22
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

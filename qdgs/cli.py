@@ -135,6 +135,27 @@ def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> 
 
 
 @app.command()
+def certify(
+    run_folder: RunFolder,
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="What the report's page saved.", show_default=False)
+    ],
+    device: Device = "auto",
+) -> None:
+    """Correct the group shares by labels that a person gave in the report; tell report and card."""
+    from qdgs.fairness.certificate import certificate_lines
+    from qdgs.stages.certify import certify_run
+
+    there = _opened(run_folder, None)
+    certificate = certify_run(there, labels).to_dict()
+    _do(there, "report", device)
+    if there.finished("report"):
+        _do(there, "export", "cpu")
+    for line in certificate_lines(certificate):
+        typer.echo(line)
+
+
+@app.command()
 def export(
     run_folder: RunFolder,
     format_: Annotated[str | None, typer.Option("--format", help="imagefolder, csv or webdataset.")] = None,

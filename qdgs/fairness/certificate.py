@@ -186,6 +186,16 @@ def certificate_sentences(certificate: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def certificate_lines(certificate: Mapping[str, Any]) -> list[str]:
+    """The table of a certificate and its sentences, for a terminal."""
+    width = max(len(row["group"]) for row in certificate["groups"])
+    rows = [
+        f"{row['group']:<{width}}  asked {row['target']:6.1%}  corrected {_spread(row['share'])}"
+        for row in certificate["groups"]
+    ]
+    return [*rows, *certificate_sentences(certificate)]
+
+
 def _spread(estimate: Mapping[str, float]) -> str:
     if estimate["low"] is None:
         return f"{estimate['value']:.1%}"

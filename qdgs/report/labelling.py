@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qdgs.config import DatasetConfig, GroupConfig, group_names
 from qdgs.datasets.manifest import latent_columns
+from qdgs.files import read_json
 from qdgs.randomness import Stream, stream
 
 OFFERED = 600
@@ -62,6 +65,14 @@ def offered(manifest: pd.DataFrame, seed: int, images: int = OFFERED) -> list[in
         turns = rng.permutation(len(rows)) + rng.uniform()
         places[rows] = turns / len(rows)
     return [int(row) for row in np.argsort(places, kind="stable")[:images]]
+
+
+def read_certificate(path: Path, manifest: pd.DataFrame | None) -> dict[str, Any] | None:
+    """What a person's labels say of a dataset; None where there are none, or they are of an earlier one."""
+    if manifest is None or not path.exists():
+        return None
+    told = read_json(path)
+    return told if told.get("dataset") == dataset_key(manifest) else None
 
 
 def dataset_key(manifest: pd.DataFrame) -> str:

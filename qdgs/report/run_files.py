@@ -19,6 +19,7 @@ from qdgs.errors import CorruptFileError
 from qdgs.generators.base import Generator, generate
 from qdgs.randomness import Stream, stream
 from qdgs.report.archive import MeasureAxis
+from qdgs.report.labelling import read_certificate
 from qdgs.report.sheets import Pixels, as_pixels
 
 
@@ -78,7 +79,7 @@ class RunFiles:
             shares=_frame(folder / "audit.csv"),
             elite_readings=_frame(folder / "search" / "audit_elites.parquet"),
             image_readings=_frame(folder / "audit_images.parquet"),
-            certificate=_json(folder / "certificate.json"),
+            certificate=read_certificate(folder / "certificate.json", manifest),
         )
 
     @cached_property

@@ -22,10 +22,9 @@ from qdgs.report.labelling import asked_groups, dataset_key, offered
 from qdgs.report.opinions import image_opinions
 from qdgs.run import Run
 from qdgs.stages.audit import READINGS
+from qdgs.stages.export import CERTIFICATE, write_dataset_card
 from qdgs.stages.flatten import MANIFEST
 from qdgs.stages.frames import read_frame
-
-CERTIFICATE = "certificate.json"
 
 
 def certify_run(run: Run, file: Path) -> Certificate:
@@ -40,8 +39,6 @@ def certify_run(run: Run, file: Path) -> Certificate:
         InputError: The file is not one of labels of this dataset, or holds a value that no group has.
         CorruptFileError: The file is not JSON.
     """
-    from qdgs.stages.export import write_dataset_card
-
     manifest = read_manifest(run.path / MANIFEST)
     rows = offered(manifest.rows, run.config.seed)
     labels = _labels(run.config, manifest.rows, rows, file)
@@ -53,7 +50,9 @@ def certify_run(run: Run, file: Path) -> Certificate:
         stream(run.config.seed, Stream.LABELLING, 1),
     )
     judge = run.config.judges.auditor
-    write_json(run.path / CERTIFICATE, {**certificate.to_dict(), "judge": judge.name if judge else None})
+    key = dataset_key(manifest.rows)
+    told = {**certificate.to_dict(), "judge": judge.name if judge else None, "dataset": key}
+    write_json(run.path / CERTIFICATE, told)
     write_dataset_card(run)
     return certificate
 

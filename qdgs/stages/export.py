@@ -9,11 +9,13 @@ from qdgs.datasets.card import write_card
 from qdgs.datasets.export import export
 from qdgs.datasets.manifest import read_manifest
 from qdgs.files import read_json
+from qdgs.report.labelling import read_certificate
 from qdgs.run import Run, Step, Watch
 from qdgs.stages.audit import AUDIT
 from qdgs.stages.flatten import MANIFEST
 
 CARD = "dataset/README.md"
+CERTIFICATE = "certificate.json"
 
 
 def perform(
@@ -40,4 +42,5 @@ def write_dataset_card(run: Run) -> None:
     manifest = read_manifest(run.path / MANIFEST)
     audited = read_json(run.path / AUDIT) if (run.path / AUDIT).exists() else {}
     graded = audited if "dataset" in audited else None
-    write_card(run.path / CARD, manifest.rows, manifest.metadata, audit=graded)
+    certificate = read_certificate(run.path / CERTIFICATE, manifest.rows)
+    write_card(run.path / CARD, manifest.rows, manifest.metadata, audit=graded, certificate=certificate)

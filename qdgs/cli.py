@@ -158,12 +158,20 @@ def certify(
 @app.command()
 def export(
     run_folder: RunFolder,
-    format_: Annotated[str | None, typer.Option("--format", help="imagefolder, csv or webdataset.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="imagefolder, csv, parquet or webdataset.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to.  [default: RUN/export/FORMAT]")] = None,
+    splits: Annotated[
+        str | None, typer.Option(metavar="NAME=SHARE,…", help="For instance train=0.8,test=0.2.")
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Write the dataset card, and copy the dataset into another format."""
-    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out)
+    from qdgs.datasets.splits import WHOLE, parse_splits
+
+    parts = WHOLE if splits is None else parse_splits(splits)
+    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out, splits=parts)
 
 
 @app.command()

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     BANK = 10
     REPORT = 21
     LABELLING = 22
+    SPLITS = 23
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qdgs.datasets.card import write_card
 from qdgs.datasets.export import export
 from qdgs.datasets.manifest import read_manifest
+from qdgs.datasets.splits import WHOLE
 from qdgs.files import read_json
+from qdgs.randomness import Stream, integer_seed
 from qdgs.report.labelling import read_certificate
 from qdgs.run import Run, Step, Watch
 from qdgs.stages.audit import AUDIT
@@ -19,7 +22,13 @@ CERTIFICATE = "certificate.json"
 
 
 def perform(
-    run: Run, *, device: str, watch: Watch, format: str | None = None, out: Path | None = None
+    run: Run,
+    *,
+    device: str,
+    watch: Watch,
+    format: str | None = None,
+    out: Path | None = None,
+    splits: Mapping[str, float] = WHOLE,
 ) -> dict[str, Any]:
     """Write the dataset card; dataset/ itself is what Hugging Face's and torchvision's image folders read.
 
@@ -29,10 +38,13 @@ def perform(
         watch: Told when it is done.
         format: A further format to copy the dataset into.
         out: The copy's folder; RUN/export/FORMAT where it is not given.
+        splits: Split → share of the copy, stratified by group.
     """
     write_dataset_card(run)
     if format is not None:
-        export(run.path / "dataset", out or run.path / "export" / format, format=format)
+        seed = integer_seed(run.config.seed, Stream.SPLITS)
+        folder = out or run.path / "export" / format
+        export(run.path / "dataset", folder, format=format, splits=splits, seed=seed)
     watch(Step("export", 1, 1, "datasets"))
     return {}
 

@@ -242,8 +242,21 @@ class Explorer {
     });
   }
 
+  /** The filled cell nearest to a place, at most two cells away: fingers are wider than cells. */
+  near(cell) {
+    const reach = [-2, -1, 0, 1, 2];
+    const around = cell ? reach.flatMap((right) => reach.map((up) => [right, up])) : [];
+    const { columns, rows } = this.grid;
+    return around
+      .sort((one, other) => Math.hypot(...one) - Math.hypot(...other))
+      .map(([right, up]) => [cell[0] + right, cell[1] + up])
+      .filter(([column, row]) => column >= 0 && row >= 0 && column < columns && row < rows)
+      .find((other) => this.eliteIn(other) >= 0);
+  }
+
   /** What a click, or Enter, does. */
-  choose(cell) {
+  choose(place) {
+    const cell = this.near(place);
     const elite = this.eliteIn(cell);
     if (elite < 0) return;
     this.moveTo(cell);

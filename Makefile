@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install dev faces demo test check lint types clean
+.PHONY: install dev browser faces demo test check lint types clean
 
 $(BIN)/qdgs: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,13 @@ faces: $(VENV)/.faces
 demo: $(BIN)/qdgs
 	$(BIN)/python experiments/shapes/demo.py --out runs/demo --picture docs/before_after.png
 
-test: dev
+# For the tests of the report's page; without it they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
+		|| echo "no Chromium: tests of the report's page are skipped"
+
+test: dev browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 lint: dev

@@ -157,14 +157,43 @@ def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> 
 
 
 @app.command()
+def certify(
+    run_folder: RunFolder,
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="What the report's page saved.", show_default=False)
+    ],
+    device: Device = "auto",
+) -> None:
+    """Correct the group shares by labels that a person gave in the report; tell report and card."""
+    from qdgs.fairness.certificate import certificate_lines
+    from qdgs.stages.certify import certify_run
+
+    there = _opened(run_folder, None)
+    certificate = certify_run(there, labels).to_dict()
+    _do(there, "report", device)
+    if there.finished("report"):
+        _do(there, "export", "cpu")
+    for line in certificate_lines(certificate):
+        typer.echo(line)
+
+
+@app.command()
 def export(
     run_folder: RunFolder,
-    format_: Annotated[str | None, typer.Option("--format", help="imagefolder, csv or webdataset.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="imagefolder, csv, parquet or webdataset.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to.  [default: RUN/export/FORMAT]")] = None,
+    splits: Annotated[
+        str | None, typer.Option(metavar="NAME=SHARE,…", help="For instance train=0.8,test=0.2.")
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Write the dataset card, and copy the dataset into another format."""
-    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out)
+    from qdgs.datasets.splits import WHOLE, parse_splits
+
+    parts = WHOLE if splits is None else parse_splits(splits)
+    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out, splits=parts)
 
 
 @app.command()

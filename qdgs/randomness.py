@@ -22,6 +22,9 @@ class Stream(IntEnum):
     GENERATOR = 11
     SAMPLING = 20
     COMPARISON = 21
+    REPORT = 30
+    LABELLING = 31
+    SPLITS = 32
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

@@ -12,6 +12,7 @@ from qdgs.datasets.identities import identity_sentences
 from qdgs.datasets.manifest import write_failure
 from qdgs.datasets.metadata import column_types, label_names, metadata_table
 from qdgs.errors import QdgsError
+from qdgs.fairness.certificate import certificate_sentences
 from qdgs.files import write_text
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -35,6 +36,7 @@ def write_card(
     metadata: Mapping[str, Any],
     *,
     audit: Mapping[str, Any] | None = None,
+    certificate: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> None:
     """Write the card as Markdown with Hugging Face's YAML in front.
@@ -44,13 +46,15 @@ def write_card(
         manifest: One row an image.
         metadata: The manifest's, see `qdgs.datasets.manifest.manifest_metadata`.
         audit: What `AuditResult.to_dict` gives, once there is an audit.
+        certificate: What `Certificate.to_dict` gives, once a person has labelled images.
         title: Name of the dataset.
 
     Raises:
         QdgsError: The file cannot be written.
     """
     try:
-        write_text(path, card_text(manifest, metadata, audit=audit, title=title))
+        text = card_text(manifest, metadata, audit=audit, certificate=certificate, title=title)
+        write_text(path, text)
     except OSError as error:
         raise QdgsError(f"{path}: cannot be written: {write_failure(error)}") from None
 
@@ -60,6 +64,7 @@ def card_text(
     metadata: Mapping[str, Any],
     *,
     audit: Mapping[str, Any] | None = None,
+    certificate: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> str:
     """The text of the card."""
@@ -74,6 +79,7 @@ def card_text(
         ("Where a group begins", _cuts(metadata)),
         ("Who judged", _judges(metadata.get("judges") or {})),
         ("What the auditor found", _audit(audit)),
+        ("What a person certifies", _certificate(certificate)),
         ("Use", _use(metadata)),
         ("Limits and responsible use", LIMITS),
     ]
@@ -254,6 +260,23 @@ def _audit(audit: Mapping[str, Any] | None) -> str:
         "\n".join(f"- {note}" for note in audit.get("notes") or []),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _certificate(certificate: Mapping[str, Any] | None) -> str:
+    if not certificate:
+        return ""
+    rows = [
+        (row["group"], _percent(row["target"]), _percent(row["read"]), *map(_percent, row["share"].values()))
+        for row in certificate["groups"]
+    ]
+    heads = ("group", "target", "as the judge counts", "corrected", "from", "to")
+    parts = [
+        f"A person labelled {certificate['labelled']:,} images, drawn evenly from all groups, without seeing "
+        "groups or the judge's opinion; the judge's errors are corrected by these (95 % intervals).",
+        _table(heads, rows),
+        "\n".join(f"- {sentence}" for sentence in certificate_sentences(certificate)),
+    ]
+    return "\n\n".join(parts)
 
 
 def _use(metadata: Mapping[str, Any]) -> str:

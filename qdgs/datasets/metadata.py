@@ -52,11 +52,20 @@ def write_metadata(manifest: pd.DataFrame, root: Path, labels: Sequence[str]) ->
     Where it is there, folder names no longer count as labels for Hugging Face's `imagefolder`, and the
     card's features do not count for a local folder: the schema itself has to declare the ClassLabel.
     """
-    frame = metadata_table(manifest, labels)
+    write_parquet(root / METADATA, metadata_arrow(metadata_table(manifest, labels), labels))
+
+
+def metadata_arrow(frame: pd.DataFrame, labels: Sequence[str]) -> pa.Table:
+    """A table of images as it is stored, with Hugging Face's features declared in its schema."""
+    fields = [(name, pa.type_for_alias(dtype)) for name, dtype in column_types(frame).items()]
+    declared = {b"huggingface": json.dumps({"info": {"features": declared_features(frame, labels)}}).encode()}
+    table = pa.Table.from_pandas(frame, schema=pa.schema(fields), preserve_index=False)
+    return table.replace_schema_metadata(declared)
+
+
+def declared_features(frame: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
+    """Hugging Face's features of a table of images; the label is a ClassLabel."""
     types = column_types(frame)
     features: dict[str, Any] = {name: {"_type": "Value", "dtype": dtype} for name, dtype in types.items()}
     features["label"] = {"_type": "ClassLabel", "names": list(labels)}
-    fields = [(name, pa.type_for_alias(dtype)) for name, dtype in types.items()]
-    declared = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
-    table = pa.Table.from_pandas(frame, schema=pa.schema(fields), preserve_index=False)
-    write_parquet(root / METADATA, table.replace_schema_metadata(declared))
+    return features

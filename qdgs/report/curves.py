@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, TEXT, blank, percent, tidy
+from qdgs.report.style import DATASET, FAINT, INK, NARROW, RANDOM, SMALL, TEXT, WIDE, blank, percent, tidy
 
 CLIPPED_WARNING = 0.05
 """Above this share of measures outside the archive's range, the range is too narrow."""
@@ -21,20 +21,25 @@ PANELS = (
 
 
 def learning_curves(
-    metrics: pd.DataFrame, *, against: Literal["evaluations", "seconds"] = "evaluations"
+    metrics: pd.DataFrame,
+    *,
+    against: Literal["evaluations", "seconds"] = "evaluations",
+    columns: int = 2,
 ) -> Figure:
     """Four panels of a search's metrics.csv: QD score, coverage, mean objective, clipped fraction.
 
     Args:
         metrics: Rows of metrics.csv, in the order of the search.
         against: What runs along the panels.
+        columns: Panels side by side: 2, or 1 for a narrow figure.
     """
-    figure = blank(7.4, 5.2)
-    panels = figure.subplots(2, 2, sharex=True).ravel()
+    rows = len(PANELS) // columns
+    figure = blank(WIDE if columns > 1 else NARROW, 2.2 * rows + 0.8)
+    panels = figure.subplots(rows, columns, sharex=True).ravel()
     for axes, (column, heading) in zip(panels, PANELS, strict=True):
         _curve(axes, metrics, against, column)
         axes.set_title(heading, loc="left", fontsize=TEXT + 0.5, fontweight="bold", color=INK)
-    for axes in panels[2:]:
+    for axes in panels[-columns:]:
         axes.set_xlabel(against, fontsize=TEXT, color=INK)
     last = metrics.iloc[-1]
     figure.suptitle(

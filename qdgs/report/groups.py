@@ -5,20 +5,36 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qdgs.report.style import DATASET, INK, RANDOM, SMALL, TARGET, TEXT, blank, percent, plain, tidy, title
+from qdgs.report.style import (
+    DATASET,
+    INK,
+    RANDOM,
+    SMALL,
+    TARGET,
+    TEXT,
+    WIDE,
+    blank,
+    percent,
+    plain,
+    tidy,
+    title,
+)
 
 BAR = 0.36
 
 
-def group_shares(shares: pd.DataFrame, *, heading: str = "Share of each group") -> Figure:
+def group_shares(
+    shares: pd.DataFrame, *, heading: str = "Share of each group", width: float = WIDE
+) -> Figure:
     """Bars of each group's share in the dataset and in as many random samples, against the target.
 
     Args:
         shares: One row a group: `group`, `target`, `share`, and where they are known `share_low`,
             `share_high` (ends of the interval), `random_share`, `random_share_low`, `random_share_high`.
         heading: Title of the picture.
+        width: In inches; on a narrow figure the legend stands below the bars.
     """
-    figure = blank(7.4, 1.5 + 0.52 * len(shares))
+    figure = blank(width, 1.5 + 0.52 * len(shares))
     draw_group_shares(figure.add_subplot(), shares, heading=heading)
     return figure
 
@@ -43,20 +59,29 @@ def draw_group_shares(axes: Axes, shares: pd.DataFrame, *, heading: str = "Share
     axes.margins(x=0.08)
     axes.xaxis.set_major_formatter(lambda value, _: percent(value))
     handles, labels = axes.get_legend_handles_labels()
+    narrow = figure_width(axes) < WIDE
     axes.legend(
         handles,
         labels,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
+        loc="upper center" if narrow else "lower right",
+        bbox_to_anchor=(0.4, -0.08) if narrow else (1, 1),
+        labelcolor=INK,
         ncols=3,
         frameon=False,
         fontsize=SMALL,
         borderpad=0,
         handlelength=1.4,
+        columnspacing=1.2,
     )
-    title(
-        axes, heading, "as the auditor sees it; thin lines: 95 % intervals" if "share_low" in shares else ""
-    )
+    told = "95 % intervals" if narrow else "as the auditor sees it; thin lines: 95 % intervals"
+    title(axes, heading, told if "share_low" in shares else "")
+
+
+def figure_width(axes: Axes) -> float:
+    """Width of the figure that axes stand on, in inches."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(figure.get_size_inches()[0])
 
 
 def _bars(

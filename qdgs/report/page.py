@@ -1,32 +1,45 @@
-"""One self-contained page of a run: its pictures, its numbers in words, its warnings."""
+"""One self-contained page of a run: what was missing, what was made, and an archive to explore."""
 
 import base64
-import json
+from hashlib import sha256
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from qdgs.config import RunConfig, load_config
-from qdgs.errors import CorruptFileError, InputError
+from qdgs.errors import InputError
+from qdgs.fairness.certificate import certificate_sentences
+from qdgs.files import write_text
 from qdgs.generators.base import Generator
 from qdgs.parts import judges_shared
+from qdgs.report.curves import learning_curves
+from qdgs.report.exhibits import Exhibits, exhibits
+from qdgs.report.groups import group_shares
 from qdgs.report.numbers import entries, warnings_of
-from qdgs.report.pictures import RunFiles, pictures
-from qdgs.report.style import percent, save
+from qdgs.report.pictures import pictures, shares_in_words
+from qdgs.report.run_files import Renderer, RunFiles
+from qdgs.report.story import absences, facts, group_stories
+from qdgs.report.style import NARROW, WIDE, percent, save
+from qdgs.report.vector import as_svg
 
 ROLES = {
     "teacher": "its labels taught the guide or placed the cut points",
     "gate": "it saw the quality of candidates, never a group, and kept the bad ones out",
     "auditor": "it graded the dataset and held no other role",
 }
+SCRIPTS = ("sprites.js", "archive.js", "explorer.js", "opinions.js", "labelling.js", "start.js")
 
 
 def report(run: Path, generator: Generator | None = None, *, device: torch.device | str = "cpu") -> Path:
     """Draw every picture that a run's files permit into figures/, and write report.html.
 
-    The page holds its pictures and asks the network for nothing.
+    The page holds its pictures and scripts and asks the network for nothing. A run that stopped halfway
+    gives a page of what is there, which says what is not.
 
     Args:
         run: The run folder.
@@ -39,38 +52,140 @@ def report(run: Path, generator: Generator | None = None, *, device: torch.devic
 
     Raises:
         InputError: The folder holds no run.
+        CorruptFileError: A file of it is damaged.
     """
     if not (run / "config.yaml").exists():
         raise InputError(f"{run}: expected a run folder with a config.yaml, got none; start with qdgs run")
     config = load_config(run / "config.yaml")
     files = RunFiles.read(run, config)
-    shown = []
-    for picture in pictures(files, generator, device=device):
-        path = save(picture.figure, run / "figures" / picture.file)
-        shown.append({"picture": picture, "data": base64.b64encode(path.read_bytes()).decode()})
+    render = None if generator is None else Renderer(generator, device)
+    for picture in pictures(files, render):
+        save(picture.figure, run / "figures" / picture.file)
     page = run / "report.html"
-    page.write_text(_html(run, config, files, shown), encoding="utf-8")
+    write_text(page, _html(files, exhibits(files, render)))
     return page
 
 
-def _html(run: Path, config: RunConfig, files: RunFiles, shown: list[dict[str, Any]]) -> str:
+def _html(files: RunFiles, shown: Exhibits) -> str:
     environment = Environment(
-        loader=PackageLoader("qdgs.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("qdgs.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["percent"] = percent
-    summary, audit = _read_json(run / "summary.json"), _read_json(run / "audit.json")
-    left_out = audit.get("diversity", {}).get("left_out", {})
-    shares = [] if files.shares is None else files.shares.to_dict("records")
-    return environment.get_template("page.html").render(
-        name=run.resolve().name,
-        config=config,
-        sections=entries(summary),
-        warnings=warnings_of(summary, shared_judge=bool(judges_shared(config.judges)), left_out=left_out),
-        notes=audit.get("notes", []),
-        shares=shares,
-        shown=shown,
-        judges=_judges(config),
+    environment.filters |= {"percent": percent, "group": lambda name: str(name).replace("/", " · ")}
+    script = Markup("\n".join(_asset(name) for name in SCRIPTS))
+    context = {
+        **_summary(files),
+        **_groups(files, shown),
+        **_opinions(shown),
+        "name": files.folder.resolve().name,
+        "config": files.config,
+        "shown": shown,
+        "judges": _judges(files.config),
+        "curves": _curves(files),
+        "script": script,
+        "script_hash": f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
+        "style": Markup(_asset("page.css")),
+    }
+    context["contents"] = _contents(context)
+    return environment.get_template("page.html").render(context)
+
+
+def _summary(files: RunFiles) -> dict[str, Any]:
+    shared = bool(judges_shared(files.config.judges))
+    left_out = files.audit.get("diversity", {}).get("left_out", {})
+    return {
+        "title": _title(files),
+        "lede": _lede(files),
+        "facts": facts(files.summary),
+        "absent": absences(files),
+        "warnings": warnings_of(files.summary, shared_judge=shared, left_out=left_out),
+        "sections": entries(files.summary),
+        "notes": files.audit.get("notes", []),
+        "certificate": files.certificate,
+        "certificate_sentences": certificate_sentences(files.certificate) if files.certificate else [],
+    }
+
+
+def _title(files: RunFiles) -> str:
+    measures = list(files.config.dataset.groups)
+    over = " and ".join([", ".join(measures[:-1]), measures[-1]] if measures[1:] else measures)
+    if files.manifest is None:
+        return f"A search over {over}"
+    balanced = "balanced" if files.config.dataset.target == "uniform" else "to order"
+    return f"{len(files.manifest):,} images, {balanced} over {over}"
+
+
+def _lede(files: RunFiles) -> str:
+    made = f"Made with the generator {files.config.generator.name}, which stayed as it is: "
+    return made + (
+        "qdgs searched what it can draw for good images of every group, and a judge that took no part in the "
+        "search counted what came out."
+        if files.shares is not None and not judges_shared(files.config.judges)
+        else "qdgs searched what it can draw for good images of every group."
     )
+
+
+def _groups(files: RunFiles, shown: Exhibits) -> dict[str, Any]:
+    stories = group_stories(files)
+    words = "" if files.shares is None else shares_in_words(files.shares)
+    bars = None
+    if files.shares is not None:
+        alt = f"Bars of each group's share. {words}"
+        bars = {
+            width: as_svg(group_shares(files.shares, width=inches), f"bars-{width}", alt)
+            for width, inches in (("wide", WIDE), ("narrow", NARROW))
+        }
+    return {
+        "stories": stories,
+        "missing": [story for story in stories if story.missing],
+        "bars": bars,
+        "random_alt": f". {words}" if words else "",
+    }
+
+
+def _opinions(shown: Exhibits) -> dict[str, Any]:
+    """How many images or elites guide and judge do not agree on, where there are such."""
+    wrong = {
+        kind: int(counts.sum() - np.trace(counts))
+        for kind, counts in shown.crossed.items()
+        if kind in shown.data and shown.data[kind]["readGroup"] is not None
+    }
+    wrong = {kind: wrong[kind] for kind in ("images", "elites") if wrong.get(kind)}
+    told = {"images": "images of the dataset", "elites": "elites of the archive"}
+    parts = [f"{count:,} of {int(shown.crossed[kind].sum()):,} {told[kind]}" for kind, count in wrong.items()]
+    sentence = f"The judge reads {' and '.join(parts)} otherwise than they were made, or not at all."
+    return {"wrong": wrong, "first_crossed": next(iter(wrong), None), "wrong_sentence": sentence}
+
+
+def _curves(files: RunFiles) -> dict[str, Markup] | None:
+    if files.metrics is None or files.metrics.empty:
+        return None
+    last = files.metrics.iloc[-1]
+    alt = (
+        f"Four curves against evaluations; at the end QD score {last['qd_score']:,.0f}, coverage "
+        f"{percent(last['coverage'])}, mean objective {last['objective_mean']:.3g}, "
+        f"{percent(last['clipped_fraction'])} outside the measure ranges."
+    )
+    return {
+        "wide": as_svg(learning_curves(files.metrics), "curves-wide", alt),
+        "narrow": as_svg(learning_curves(files.metrics, columns=1), "curves-narrow", alt),
+    }
+
+
+def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
+    data = context["shown"].data
+    sections = (
+        ("groups", "Groups", context["stories"] or context["shown"].random),
+        ("explorer", "Explorer", data.get("elites")),
+        ("opinions", "Wrong images", context["wrong"]),
+        ("certificate", "Certificate", context["certificate"] or data.get("labelling")),
+        ("numbers", "Numbers", context["sections"] or context["curves"]),
+        ("making", "Who did what", True),
+    )
+    return [(anchor, text) for anchor, text, there in sections if there]
 
 
 def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
@@ -84,10 +199,5 @@ def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
     ]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except ValueError:
-        raise CorruptFileError(f"{path}: is not JSON; run the stage that wrote it again") from None
+def _asset(name: str) -> str:
+    return resources("qdgs.report").joinpath("assets", name).read_text(encoding="utf-8").strip()

@@ -1,25 +1,18 @@
 """Which pictures the files of a run permit, and what each shows."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
-from PIL import Image
-from torch import Tensor
 
-from qdgs.config import MeasureConfig, RunConfig, group_names
-from qdgs.generators.base import Generator, generate
-from qdgs.randomness import Stream, stream
+from qdgs.config import group_names
 from qdgs.report.archive import MeasureAxis, archive_heatmap, choose_elites, image_grid
 from qdgs.report.curves import learning_curves
 from qdgs.report.groups import group_shares
-from qdgs.report.sheets import Pixels, as_pixels, before_after, contact_sheet
+from qdgs.report.run_files import Renderer, RunFiles, measure_axes
+from qdgs.report.sheets import before_after, contact_sheet
 from qdgs.report.style import percent
 
 SHEET_IMAGES = 64
@@ -44,66 +37,14 @@ class Picture:
     alt: str
 
 
-@dataclass(frozen=True)
-class RunFiles:
-    """What a run folder holds, as far as pictures need it; None where a stage has not run.
-
-    Attributes:
-        folder: The run folder.
-        config: Its configuration.
-        ranges: Range of each measure, as the search settled them.
-        archive: Elites.
-        metrics: How the search went.
-        manifest: The dataset.
-        shares: The audit by group.
-    """
-
-    folder: Path
-    config: RunConfig
-    ranges: Sequence[tuple[float, float]] | None
-    archive: pd.DataFrame | None
-    metrics: pd.DataFrame | None
-    manifest: pd.DataFrame | None
-    shares: pd.DataFrame | None
-
-    @classmethod
-    def read(cls, folder: Path, config: RunConfig) -> "RunFiles":
-        """Read the frames of a run folder."""
-        return cls(
-            folder=folder,
-            config=config,
-            ranges=_ranges(folder / "search" / "settled.json"),
-            archive=_frame(folder / "search" / "archive.parquet"),
-            metrics=_frame(folder / "search" / "metrics.csv"),
-            manifest=_frame(folder / "dataset" / "manifest.parquet"),
-            shares=_frame(folder / "audit.csv"),
-        )
-
-    def images(self, rows: pd.DataFrame) -> list[Pixels]:
-        """The dataset's images of some rows of its manifest."""
-        return [read_image(self.folder / "dataset" / file) for file in rows["file"]]
-
-    @property
-    def rendered(self) -> bool:
-        """Whether the images of the manifest are there."""
-        return (
-            self.manifest is not None
-            and (self.folder / "dataset" / str(self.manifest["file"].iloc[0])).exists()
-        )
-
-
-def pictures(
-    files: RunFiles, generator: Generator | None = None, *, device: torch.device | str = "cpu"
-) -> Iterator[Picture]:
+def pictures(files: RunFiles, render: Renderer | None = None) -> Iterator[Picture]:
     """All pictures that the files permit, the most telling first.
 
     Args:
         files: The run's frames.
-        generator: Renders random samples and elites; without it the pictures that need these are left
-            out, or show images of the dataset.
-        device: Where the generator works.
+        render: Draws random samples and elites; without it the pictures that need these are left out, or
+            show images of the dataset.
     """
-    render = None if generator is None else _Renderer(generator, device)
     if files.rendered and files.shares is not None and render is not None:
         yield _before_after(files, files.shares, render)
     if files.shares is not None:
@@ -116,25 +57,9 @@ def pictures(
         yield _curves(files.metrics)
 
 
-def measure_axes(files: RunFiles, solutions: pd.DataFrame) -> list[MeasureAxis]:
-    """The measures of a run as axes; where a range is not settled, it is what the solutions span."""
-    measures = files.config.guide.measures
-    settled = files.ranges if files.ranges and len(files.ranges) == len(measures) else [None] * len(measures)
-    return [
-        _measure_axis(measure, solutions, known) for measure, known in zip(measures, settled, strict=True)
-    ]
-
-
-def read_image(path: Path) -> Pixels:
-    """A PNG as `(height, width, 3)`."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def _before_after(files: RunFiles, shares: pd.DataFrame, render: "_Renderer") -> Picture:
-    assert files.manifest is not None
+def _before_after(files: RunFiles, shares: pd.DataFrame, render: Renderer) -> Picture:
     by_group = {
-        group: files.images(files.manifest[files.manifest["group"] == group].head(SHEET_IMAGES))
+        group: list(files.images(files.there[files.there["group"] == group].head(SHEET_IMAGES)))
         for group in group_names(files.config.dataset.groups)
     }
     return Picture(
@@ -143,7 +68,7 @@ def _before_after(files: RunFiles, shares: pd.DataFrame, render: "_Renderer") ->
         "Before and after",
         "Left: random samples. Right: the dataset's first images of each group. Below: the groups' shares.",
         "Two sheets of images, random samples beside the dataset in rows by group. "
-        + _shares_in_words(shares),
+        + shares_in_words(shares),
     )
 
 
@@ -153,23 +78,22 @@ def _shares(shares: pd.DataFrame) -> Picture:
         group_shares(shares),
         "Shares of the groups",
         "Shares over the images that the auditor can read; black lines mark the target.",
-        f"Bars of each group's share. {_shares_in_words(shares)}",
+        f"Bars of each group's share. {shares_in_words(shares)}",
     )
 
 
 def _contact_sheet(files: RunFiles) -> Picture:
-    assert files.manifest is not None
-    first = files.manifest.head(SHEET_IMAGES)
+    first = files.there.head(SHEET_IMAGES)
     return Picture(
         "contact_sheet.png",
-        contact_sheet(files.images(first), SHEET_IMAGES),
+        contact_sheet(list(files.images(first)), SHEET_IMAGES),
         "First images of the dataset",
         f"The first {len(first)} images in the order of the manifest; nothing was chosen.",
         f"A sheet of the first {len(first)} images of the dataset, groups: {_counted(first['group'])}.",
     )
 
 
-def _archive_pictures(files: RunFiles, render: "_Renderer | None") -> Iterator[Picture]:
+def _archive_pictures(files: RunFiles, render: Renderer | None) -> Iterator[Picture]:
     if files.archive is not None and len(files.archive):
         axes = measure_axes(files, files.archive)
         if render is not None:
@@ -180,14 +104,11 @@ def _archive_pictures(files: RunFiles, render: "_Renderer | None") -> Iterator[P
             yield _heatmap(files.archive, x, y, first=(x, y) == (axes[0], axes[1]))
 
 
-def _elite_grid(archive: pd.DataFrame, x: MeasureAxis, y: MeasureAxis, render: "_Renderer") -> Picture:
+def _elite_grid(archive: pd.DataFrame, x: MeasureAxis, y: MeasureAxis, render: Renderer) -> Picture:
     cells = choose_elites(archive, x, y)
-    latents = (
-        archive.filter(regex=r"^latent_\d+$").iloc[cells["position"]].to_numpy(dtype=np.float32, copy=True)
-    )
     return Picture(
         "image_grid.png",
-        image_grid(render(torch.from_numpy(latents)), cells, x, y),
+        image_grid(list(render.elites(archive.iloc[cells["position"]])), cells, x, y),
         "Elites along the measures",
         "Each picture is the elite nearest the middle of its cell, not the best; none was left out.",
         f"Pictures of {len(cells)} elites laid out by {x.name} (left to right: {_ends(x)}) "
@@ -196,9 +117,8 @@ def _elite_grid(archive: pd.DataFrame, x: MeasureAxis, y: MeasureAxis, render: "
 
 
 def _dataset_grid(files: RunFiles, x: MeasureAxis, y: MeasureAxis) -> Picture:
-    assert files.manifest is not None
-    cells = choose_elites(files.manifest, x, y)
-    images = files.images(files.manifest.iloc[cells["position"]])
+    cells = choose_elites(files.there, x, y)
+    images = list(files.images(files.there.iloc[cells["position"]]))
     return Picture(
         "image_grid.png",
         image_grid(images, cells, x, y, heading="What the dataset shows"),
@@ -233,49 +153,12 @@ def _curves(metrics: pd.DataFrame) -> Picture:
     )
 
 
-class _Renderer:
-    def __init__(self, generator: Generator, device: torch.device | str) -> None:
-        self._generator = generator
-        self._device = device
-
-    def __call__(self, latents: Tensor) -> Pixels:
-        batches = generate(self._generator, latents.to(self._device))
-        return np.concatenate([as_pixels(images) for images in batches])
-
-    def random_samples(self, n: int, seed: int) -> Pixels:
-        """The first of those that the audit compares with."""
-        return self(self._generator.sample_latents(n, stream(seed, Stream.RANDOM_SAMPLES)))
-
-
-def _frame(path: Path) -> pd.DataFrame | None:
-    if not path.exists():
-        return None
-    return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-
-
-def _ranges(path: Path) -> list[tuple[float, float]] | None:
-    if not path.exists():
-        return None
-    return [(low, high) for low, high in json.loads(path.read_text())["calibration"]["ranges"]]
-
-
-def _measure_axis(
-    measure: MeasureConfig, solutions: pd.DataFrame, settled: tuple[float, float] | None
-) -> MeasureAxis:
-    low, high = settled or (measure.range if measure.range != "auto" else _span(solutions[measure.name]))
-    return MeasureAxis(measure.name, low, high, measure.cells, *measure.ends)
-
-
-def _span(values: "pd.Series[float]") -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    return low, high if high > low else low + 1.0
-
-
 def _ends(axis: MeasureAxis) -> str:
     return f"{axis.low_prompt} to {axis.high_prompt}"
 
 
-def _shares_in_words(shares: pd.DataFrame) -> str:
+def shares_in_words(shares: pd.DataFrame) -> str:
+    """The share of each group as a sentence."""
     with_random = "random_share" in shares
     return " ".join(
         f"{row['group']}: {percent(row['share'])} of the dataset"

@@ -40,7 +40,7 @@ def mosaic(tiles: Sequence[Pixels | None] | Pixels, columns: int, size: int, *, 
     for place, tile in enumerate(tiles):
         if tile is not None:
             top, left = (gap + step * at for at in divmod(place, columns))
-            sheet[top : top + size, left : left + size] = _resized(tile, size)
+            sheet[top : top + size, left : left + size] = resized(tile, size)
     return sheet
 
 
@@ -116,7 +116,8 @@ def _sheet(axes: Axes, tiles: Sequence[Pixels | None], rows: int, columns: int) 
     axes.spines[:].set_visible(False)
 
 
-def _resized(tile: Pixels, size: int) -> Pixels:
+def resized(tile: Pixels, size: int) -> Pixels:
+    """A square picture at another width, smoothed."""
     if tile.shape[:2] == (size, size):
         return tile
     return np.asarray(Image.fromarray(tile).resize((size, size), Image.Resampling.LANCZOS))

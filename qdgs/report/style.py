@@ -19,6 +19,8 @@ EMPTY = "#e4e7eb"
 COLORS = "viridis"
 
 DPI = 160
+WIDE, NARROW = 7.4, 3.7
+"""Widths of figures in inches: for a page, and for a phone."""
 TITLE = 12.0
 TEXT = 9.5
 SMALL = 8.5

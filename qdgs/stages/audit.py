@@ -29,13 +29,16 @@ from qdgs.report.numbers import warnings_of
 from qdgs.roles import JudgesConfig, Named, judge_names
 from qdgs.run import Run, Step, Watch
 from qdgs.stages.bank import Bank, as_stored
-from qdgs.stages.corrected import corrected_scores
+from qdgs.stages.corrected import ELITE_READINGS, corrected_scores
 from qdgs.stages.cuts import Cuts, guide_values
 from qdgs.stages.flatten import FLATTEN, MANIFEST, open_bank, random_latents
+from qdgs.stages.frames import write_frame
 from qdgs.stages.scoring import Scorer, load_scorer, scores_of
 
 AUDIT = "audit.json"
 AUDIT_TABLE = "audit.csv"
+READINGS = "audit_images.parquet"
+"""What the auditor reads off each image of the dataset: its `id` and the auditor's columns."""
 BATCH = 256
 
 
@@ -48,7 +51,8 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     named = run.config.judges.auditor
     if named is None:
         write_json(run.path / AUDIT, {"warnings": warnings_of(run.summary)})
-        (run.path / AUDIT_TABLE).unlink(missing_ok=True)
+        for stale in (AUDIT_TABLE, READINGS, ELITE_READINGS):
+            (run.path / stale).unlink(missing_ok=True)
         return {}
     auditor = load_judge(named, device=device)
     audited_groups(run.config.dataset)
@@ -111,7 +115,10 @@ def _dataset(
     manifest = read_manifest(run.path / MANIFEST)
     files, labels = manifest.rows["file"].tolist(), manifest.rows["label"].tolist()
     batches = read_images(run.path / "dataset", files, manifest.metadata["image_size"], watch=watch)
-    return _judged(auditor, embedding, (batch.to(device) for batch in batches), labels)
+    judged = _judged(auditor, embedding, (batch.to(device) for batch in batches), labels)
+    ids = manifest.rows["id"].reset_index(drop=True)
+    write_frame(run.path / READINGS, pd.concat([ids, judged.judged], axis=1))
+    return judged
 
 
 def _random_samples(

@@ -27,6 +27,8 @@ from qdgs.stages.search import ARCHIVE, METRICS, Settled
 
 RANDOM_ARCHIVE = "search/random_archive.parquet"
 RANDOM_KEY = "search/random_archive.json"
+ELITE_READINGS = "search/audit_elites.parquet"
+"""What the auditor reads off each elite: its `cell` and the auditor's columns."""
 
 
 def corrected_scores(
@@ -35,9 +37,13 @@ def corrected_scores(
     """`corrected_qd_score` of the run's archive, and `random_corrected_qd_score` of a random search."""
     elites = read_frame(run.path / ARCHIVE, "search")
     random = random_archive(run, scorer, device=device, watch=watch)
+    judged = [_judged(scorer, auditor, bank, rows, device=device) for rows in (elites, random)]
+    write_frame(
+        run.path / ELITE_READINGS, pd.concat([elites[["cell"]].reset_index(drop=True), judged[0]], axis=1)
+    )
     return {
-        "corrected_qd_score": _corrected(run, scorer, auditor, bank, elites, device=device),
-        "random_corrected_qd_score": _corrected(run, scorer, auditor, bank, random, device=device),
+        "corrected_qd_score": _corrected(run, scorer, auditor, bank, elites, judged[0]),
+        "random_corrected_qd_score": _corrected(run, scorer, auditor, bank, random, judged[1]),
     }
 
 
@@ -120,14 +126,19 @@ def corrected_archive(
     )
 
 
+def _judged(scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, *, device: str) -> pd.DataFrame:
+    if elites.empty:
+        return pd.DataFrame()
+    latents = latents_of(elites, device)
+    batches = (as_stored(images) for images in generate(scorer.generator, latents, bank.micro_batch))
+    return judge_batches(auditor, batches)
+
+
 def _corrected(
-    run: Run, scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, *, device: str
+    run: Run, scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, judged: pd.DataFrame
 ) -> float:
     if elites.empty:
         return 0.0
-    latents = latents_of(elites, device)
-    batches = (as_stored(images) for images in generate(scorer.generator, latents, bank.micro_batch))
-    judged = judge_batches(auditor, batches)
     return corrected_archive(run, scorer, auditor, bank, elites, judged).qd_score
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qdgs.datasets.card import write_card
 from qdgs.datasets.export import export
 from qdgs.datasets.manifest import read_manifest
+from qdgs.datasets.splits import WHOLE
 from qdgs.files import read_json
+from qdgs.randomness import Stream, integer_seed
+from qdgs.report.labelling import read_certificate
 from qdgs.run import Run, Step, Watch
 from qdgs.stages.audit import AUDIT
 from qdgs.stages.flatten import MANIFEST
 
 CARD = "dataset/README.md"
+CERTIFICATE = "certificate.json"
 
 
 def perform(
-    run: Run, *, device: str, watch: Watch, format: str | None = None, out: Path | None = None
+    run: Run,
+    *,
+    device: str,
+    watch: Watch,
+    format: str | None = None,
+    out: Path | None = None,
+    splits: Mapping[str, float] = WHOLE,
 ) -> dict[str, Any]:
     """Write the dataset card; dataset/ itself is what Hugging Face's and torchvision's image folders read.
 
@@ -27,10 +38,13 @@ def perform(
         watch: Told when it is done.
         format: A further format to copy the dataset into.
         out: The copy's folder; RUN/export/FORMAT where it is not given.
+        splits: Split → share of the copy, stratified by group.
     """
     write_dataset_card(run)
     if format is not None:
-        export(run.path / "dataset", out or run.path / "export" / format, format=format)
+        seed = integer_seed(run.config.seed, Stream.SPLITS)
+        folder = out or run.path / "export" / format
+        export(run.path / "dataset", folder, format=format, splits=splits, seed=seed)
     watch(Step("export", 1, 1, "datasets"))
     return {}
 
@@ -40,4 +54,5 @@ def write_dataset_card(run: Run) -> None:
     manifest = read_manifest(run.path / MANIFEST)
     audited = read_json(run.path / AUDIT) if (run.path / AUDIT).exists() else {}
     graded = audited if "dataset" in audited else None
-    write_card(run.path / CARD, manifest.rows, manifest.metadata, audit=graded)
+    certificate = read_certificate(run.path / CERTIFICATE, manifest.rows)
+    write_card(run.path / CARD, manifest.rows, manifest.metadata, audit=graded, certificate=certificate)

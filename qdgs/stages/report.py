@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from qdgs.errors import MissingModelError, MissingPackageError
+from qdgs.generators.base import Generator
 from qdgs.parts import load_generator
 from qdgs.report.page import report
 from qdgs.run import Run, Step, Watch
 
 
 def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
-    """Write figures/ and report.html."""
-    report(run.path, load_generator(run.config.generator, device=device), device=device)
+    """Write figures/ and report.html; with images of the dataset alone where the generator is missing."""
+    generator: Generator | None = None
+    with suppress(MissingModelError, MissingPackageError):
+        generator = load_generator(run.config.generator, device=device)
+    report(run.path, generator, device=device)
     watch(Step("report", 1, 1, "pages"))
     return {}

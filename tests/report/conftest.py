@@ -1,6 +1,7 @@
 """A small run folder with everything that a report reads, and a generator that draws figures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +115,36 @@ def finished(
     return folder
 
 
+@pytest.fixture(scope="module")
+def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, by a user whose words are markup."""
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    shutil.copytree(finished, folder)
+    wrong = "<img src=x onerror=injected=1>"
+    config = load_config(
+        folder / "config.yaml",
+        [
+            "guide.measures.0.high=['</script><b class=injected>'\"']",
+            "guide.measures.1.low=['שלום 😀']",
+            f"dataset.groups.color.high={wrong!r}",
+        ],
+    )
+    (folder / "config.yaml").write_text(dump_config(config))
+    manifest = pd.read_parquet(folder / "dataset" / "manifest.parquet")
+    manifest["group"] = manifest["group"].str.replace("blue", wrong)
+    manifest.to_parquet(folder / "dataset" / "manifest.parquet")
+    for file in ("audit_images.parquet", "search/audit_elites.parquet"):
+        read = pd.read_parquet(folder / file)
+        read.assign(color=read["color"].replace("blue", wrong)).to_parquet(folder / file)
+    shares = pd.read_csv(folder / "audit.csv")
+    shares.assign(group=shares["group"].str.replace("blue", wrong)).to_csv(folder / "audit.csv", index=False)
+    report(folder, Swatches())
+    return folder
+
+
 def of_two_measures() -> RunConfig:
-    """The ready-made configuration without its third measure."""
-    config = load_config(CONFIG)
+    """The ready-made configuration without its third measure, and without gaps between groups."""
+    config = load_config(CONFIG, ["dataset.groups.color.gap=0", "dataset.groups.edges.gap=0"])
     guide = config.guide.model_copy(update={"measures": config.guide.measures[:2]})
     return config.model_copy(update={"guide": guide})
 
@@ -132,14 +160,35 @@ def _run(
     summary = {"images": 20, "label_agreement": 0.97, "random_label_agreement": 0.55, "qd_score": 123456.7}
     (folder / "summary.json").write_text(json.dumps(summary))
     _dataset(folder / "dataset", archive, shares, pixels)
+    cuts = {"cuts": {"color": [0.0], "edges": [-0.05]}}
+    (folder / "dataset" / "flatten.json").write_text(json.dumps(cuts))
+    _readings(folder, archive)
     return folder
+
+
+def _readings(folder: Path, archive: pd.DataFrame) -> None:
+    """The judge reads every fifth image and elite otherwise than the guide, and cannot read every tenth."""
+    manifest = pd.read_parquet(folder / "dataset" / "manifest.parquet")
+    values = manifest["group"].str.split("/", expand=True)
+    read_off(manifest[["id"]], values[0], values[1]).to_parquet(folder / "audit_images.parquet")
+    color = pd.Series(np.where(archive["color"] < 0, "red", "blue"))
+    shape = pd.Series(np.where(archive["edges"] < -0.05, "triangle", "square"))
+    read_off(archive[["cell"]], color, shape).to_parquet(folder / "search" / "audit_elites.parquet")
+
+
+def read_off(keys: pd.DataFrame, color: pd.Series, shape: pd.Series) -> pd.DataFrame:
+    rows = np.arange(len(keys))
+    wrong = shape.map({"triangle": "square", "square": "triangle"})
+    shape = shape.where(rows % 5 != 2, wrong)
+    return keys.assign(color=color.to_numpy(), shape=shape.to_numpy(), quality=0.9, accepted=rows % 10 != 4)
 
 
 def _dataset(folder: Path, archive: pd.DataFrame, shares: pd.DataFrame, pixels: Pixels) -> None:
     groups = np.repeat(shares["group"], shares["count"]).tolist()
     labels = [group.split("/")[1] for group in groups]
     files = [f"train/{label}/{i:06d}.png" for i, label in enumerate(labels)]
-    manifest = archive.head(20).assign(file=files, label=labels, group=groups)
+    ids = [f"{i:06d}" for i in range(20)]
+    manifest = archive.head(20).assign(id=ids, file=files, label=labels, group=groups)
     for file, image in zip(files, pixels, strict=True):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / file)

@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 SAMPLERS: dict[str, str] = {
+    "autophagy": "qdgs.samplers.autophagy:Autophagy",
+    "fairtl": "qdgs.samplers.fairtl:FairTL",
+    "fairtl++": "qdgs.samplers.fairtl:FairTLPlusPlus",
     "importance": "qdgs.samplers.importance:ImportanceSampler",
     "latent-mixtures": "qdgs.samplers.latent_mixtures:LatentMixturesSampler",
     "latent-shift": "qdgs.samplers.latent_shift:LatentShiftSampler",

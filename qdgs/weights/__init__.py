@@ -28,11 +28,23 @@ def load_weights(name: str) -> dict[str, Tensor]:
     Raises:
         CorruptFileError: The file is missing, truncated or not the one that the card describes.
     """
-    path = FOLDER / name / "model.safetensors"
-    remedy = "install qdgs again"
+    return read_weights(FOLDER / name)
+
+
+def read_weights(folder: Path, remedy: str = "install qdgs again") -> dict[str, Tensor]:
+    """The tensors of a folder of weights and their card, on the CPU.
+
+    Args:
+        folder: Holds `model.safetensors` and `card.json`.
+        remedy: What to do where they are damaged.
+
+    Raises:
+        CorruptFileError: The file is missing, truncated or not the one that the card describes.
+    """
+    path = folder / "model.safetensors"
     try:
         content = path.read_bytes()
-        expected = card(name)["sha256"]
+        expected = json.loads((folder / "card.json").read_text())["sha256"]
     except (OSError, ValueError, KeyError):
         raise CorruptFileError(f"{path}: the weights or their card cannot be read; {remedy}") from None
     if hashlib.sha256(content).hexdigest() != expected:

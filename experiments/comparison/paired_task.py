@@ -107,13 +107,12 @@ class PairedTask:
     def _some(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         shape = rng.integers(0, 2, n)
         figures = clean_figures(shape, np.zeros((n, 3)), rng)
-        black = draw(figures)
         if self.target == "shape":
             targets = torch.from_numpy(shape)
         elif self.target == "size":
             targets = (figures.side**2 >= MIDDLE_AREA).long()
         else:
-            targets = (turn_scores(1 - black[:, 0], torch.from_numpy(3 + shape)) >= 0).long()
+            targets = (turn_scores(1 - draw(figures)[:, 0], torch.from_numpy(3 + shape)) >= 0).long()
         usual = torch.from_numpy(rng.random(n) < self.bias)
         colors = torch.where(usual, targets, 1 - targets)
         colored = replace(figures, color=torch.tensor(np.array([RED, BLUE]), dtype=torch.float32)[colors])

@@ -16,7 +16,7 @@ from qdgs.datasets.manifest import write_parquet
 from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
-from qdgs.report.comparison import CHEAP, cheapest, cost_lines
+from qdgs.report.comparison import aiming, cheapest, cost_lines
 
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
@@ -188,12 +188,11 @@ def crossover_sentences(frame: pd.DataFrame) -> list[str]:
     """Which method is cheapest up to how many images, for what the generator and a judge are asked for."""
     told = []
     for metric in ("generator_calls", "judge_labels"):
-        lines = [line for line in cost_lines(frame, metric) if line[0].partition(" ")[0] not in CHEAP]
-        steps = cheapest(lines)
+        steps = cheapest(aiming(cost_lines(frame, metric)))
         if steps:
             parts = [f"{name} from {start:,.0f}" for start, name in steps]
             told.append(
-                f"Fewest {COSTS[metric]}, random samples apart, by images in the set: {', '.join(parts)}"
+                f"Fewest {COSTS[metric]}, random and importance apart, by images in the set: {', '.join(parts)}"
             )
     return told
 

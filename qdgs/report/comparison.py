@@ -50,13 +50,13 @@ def draw_costs(frame: pd.DataFrame, path: Path) -> Path:
         lines = cost_lines(frame, metric)
         for name, once, each in lines:
             _draw_line(axes, name, names.index(name), once + each * IMAGES)
-        for start, _ in cheapest([line for line in lines if line[0] not in CHEAP])[1:]:
+        for start, _ in cheapest(aiming(lines))[1:]:
             axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("images in the set", fontsize=SMALL, color=INK)
         tidy(axes, grid="y")
-        title(axes, text, "dotted: where another becomes the cheapest, random and importance apart")
+        title(axes, text, "dotted: another becomes the cheapest")
     axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=4)
     return save(figure, path)
 
@@ -84,6 +84,11 @@ def cost_lines(frame: pd.DataFrame, metric: str) -> list[tuple[str, float, float
             once = float(rows[f"{metric}_once"])
             lines.append((name, once, (float(rows[metric]) - once) / float(rows["images"])))
     return lines
+
+
+def aiming(lines: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """The lines of methods that aim at the shares of groups."""
+    return [line for line in lines if line[0].partition(" · ")[0] not in CHEAP]
 
 
 def cheapest(lines: Sequence[tuple[str, float, float]], most: float = MOST) -> list[tuple[float, str]]:

@@ -57,7 +57,7 @@ class ImportanceSampler(BaseSampler):
         samples: int = 5_000,
         candidates: int = 10,
         landmarks: int = 300,
-        regularization: float = 10.0,
+        regularization: float = 300.0,
     ) -> None:
         super().__init__()
         self.samples, self.candidates = samples, candidates

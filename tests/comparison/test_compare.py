@@ -126,8 +126,8 @@ def test_the_command_ends_with_1_where_a_cell_failed_and_0_where_none_did(quick,
     ],
 )
 def test_a_wrong_configuration_is_one_sentence_before_anything_is_done(tmp_path, capfd, override, sentence):
-    given = ["--out", str(tmp_path / "o"), "--quick", "--set", "endpoints=[]", "--set", override]
-    code = run_command(["compare", str(CONFIG), *given])
+    given = ["compare", str(CONFIG), "--out", str(tmp_path / "o"), "--quick", "--set", "endpoints=[]"]
+    code = run_command([*given, "--set", override])
     error = capfd.readouterr().err
     assert code == INPUT_IS_WRONG
     assert sentence in error

@@ -1,7 +1,7 @@
 import pytest
 
 from qdgs.comparison.tables import result_frame
-from qdgs.report.comparison import cheapest, cost_lines, draw_costs
+from qdgs.report.comparison import aiming, cheapest, cost_lines, draw_costs
 
 
 def cell(method, **metrics):
@@ -37,3 +37,4 @@ def test_the_cheapest_changes_where_lines_cross(frame):
     assert cheapest([("a", 5, 1), ("b", 9, 2)]) == [(1, "a")]
     assert cheapest([("a", 1, 3), ("b", 7, 2), ("c", 8, 1)]) == [(1, "a"), (3.5, "c")]
     assert cheapest([]) == []
+    assert aiming([("random · vae", 0, 1), ("rejection", 0, 9)]) == [("rejection", 0, 9)]

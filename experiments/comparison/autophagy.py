@@ -8,6 +8,8 @@ and so on. How rare is the minority in each generation, and how far has the mode
                   a reader gives it from the second generation on
     hypernetwork  the weights read off the data by a network, without penalty
     penalty       the same with the autophagy penalty
+    varied        the same with batches of 1 to the usual size (our choice): from batches that all hold the
+                  same mixture a network learns little else than to ignore its data
 
     python experiments/comparison/autophagy.py --generations 6 --seeds 5 --out autophagy.csv
     python experiments/comparison/autophagy.py --data shapes --generations 6 --seeds 1 --out shapes.csv
@@ -37,14 +39,15 @@ from torch import Tensor
 
 from autophagy_bias import bias_of_refits, summary_of_refits
 from autophagy_figure import draw_generations
-from autophagy_tasks import MAJORITY, MINORITY, TASKS, UNREADABLE, Task, shortened
+from autophagy_tasks import MAJORITY, MINORITY, PUBLISHED, TASKS, UNREADABLE, Task, shortened
 from qdgs.errors import InputError, QdgsError
 from qdgs.report.style import save
 from qdgs.training.generative import GenerativeModel
 from qdgs.training.hypernetwork import SetHypernetwork, adopt, fit_directly, fit_hypernetwork
 from qdgs.training.initial import seeded
 
-ARMS = ("likelihood", "up-weighted", "hypernetwork", "penalty")
+ARMS = ("likelihood", "up-weighted", "hypernetwork", "penalty", "varied")
+PENALISED = ("penalty", "varied")
 COLUMNS = [
     "data", "arm", "penalty", "seed", "generation", "trained_on", "minority_share", "majority_to_minority",
     "fair", "readable", "distance", "seconds",
@@ -61,7 +64,7 @@ class Chain:
     Attributes:
         data: Name of the task.
         arm: How models are fitted.
-        penalty: λ; 0 but for the arm with the penalty.
+        penalty: λ; 0 but for the arms with the penalty.
         seed: Of data, weights, batches and samples.
     """
 
@@ -88,7 +91,8 @@ def fitted(task: Task, chain: Chain, data: Tensor, codes: np.ndarray, generation
     """Fit a model from scratch."""
     random = numbers(chain, generation, 0)
     model = seeded(task.new_model, random)
-    fitting = replace(task.fitting, penalty=chain.penalty)
+    smallest = 1 if chain.arm == "varied" else None
+    fitting = replace(task.fitting, penalty=chain.penalty, smallest_batch=smallest)
     if chain.arm in ("likelihood", "up-weighted"):
         emphasis = equal_classes(codes) if chain.arm == "up-weighted" else None
         fit_directly(model, data, fitting, random, emphasis=emphasis)
@@ -208,8 +212,7 @@ def chains_of(args: argparse.Namespace) -> list[Chain]:
     for data in args.data:
         for seed in range(args.seeds):
             for arm in args.arms:
-                published = TASKS[data](seed).penalty if arm == "penalty" else 0.0
-                penalties = args.penalties or [published] if arm == "penalty" else [0.0]
+                penalties = args.penalties or [PUBLISHED[data]] if arm in PENALISED else [0.0]
                 chains += [Chain(data, arm, penalty, seed) for penalty in penalties]
     return chains
 

@@ -15,13 +15,13 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from autophagy_tasks import MEANS, VARIANCES, WEIGHTS, mixture
+from autophagy_tasks import MEANS, PUBLISHED, VARIANCES, WEIGHTS, mixture
 from qdgs.training.generative import GaussianMixture1D
 from qdgs.training.hypernetwork import SetHypernetwork, penalised_loss
 from qdgs.training.initial import seeded
 from qdgs.training.loop import scheduled_rate
 
-STEPS, RATE = 1500, 5e-3
+STEPS, RATE = 4000, 5e-3
 PARAMETERS = {
     f"{name}_{index}": values[index]
     for name, values in (("weight", WEIGHTS), ("mean", MEANS), ("variance", VARIANCES))
@@ -48,7 +48,7 @@ def bias_of_refits(
     """Estimates of every refit: one row an arm and refit, one column a parameter."""
     data = torch.stack([mixture(seed, points).data for seed in range(refits)])
     rows = [{"arm": "likelihood", "penalty": 0.0, "refit": i, **by_em(row)} for i, row in enumerate(data)]
-    for penalty in (0.0, *(penalties or [mixture(0, 2).penalty])):
+    for penalty in (0.0, *(penalties or [PUBLISHED["mixture"]])):
         arm = "penalty" if penalty else "hypernetwork"
         found = by_hypernetworks(data, penalty, steps or STEPS)
         rows += [{"arm": arm, "penalty": penalty, "refit": i, **row} for i, row in enumerate(found)]

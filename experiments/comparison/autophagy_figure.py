@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-COLORS = ("#1a1a1a", "#e08214", "#2166ac", "#b2182b")
+COLORS = ("#1a1a1a", "#e08214", "#2166ac", "#b2182b", "#1b7837", "#762a83", "#888888")
 MEASURES = {"minority_share": "share of the minority", "distance": "distance from the data"}
 
 
@@ -23,7 +23,7 @@ def draw_generations(rows: pd.DataFrame) -> Figure:
             panel = panels[row, column]
             for (arm, penalty), found in of_kind.groupby(["arm", "penalty"], sort=False):
                 by_generation = found.groupby("generation")[measure].agg(["mean", "min", "max"])
-                label = f"penalty {penalty:g}" if penalty else str(arm)
+                label = f"{arm}, λ {penalty:g}" if penalty else str(arm)
                 color = styles[(arm, penalty)]
                 panel.plot(by_generation.index, by_generation["mean"], color=color, label=label)
                 panel.fill_between(

@@ -37,7 +37,6 @@ class Task(ABC):
         data: `(n, …)`.
         codes: `(n,)`, MAJORITY or MINORITY.
         fitting: Steps and rates, without penalty.
-        penalty: The λ that the paper uses for this kind of model.
         hidden: Widths of the hypernetwork's layers.
         samples: Drawn of a model to measure it.
     """
@@ -45,7 +44,6 @@ class Task(ABC):
     data: Tensor
     codes: np.ndarray
     fitting: Fitting
-    penalty: float
     hidden: tuple[int, ...]
     samples: int = 5000
 
@@ -141,8 +139,8 @@ def mixture(seed: int, points: int = 30_000) -> Mixture:
     rng = qdgs.stream(seed, qdgs.Stream.DRAWING)
     codes = (rng.random(points) < WEIGHTS[1]).astype(int)
     data = rng.normal(np.array(MEANS)[codes], np.sqrt(np.array(VARIANCES)[codes]))
-    fitting = Fitting(steps=6000, batch_size=1024, learning_rate=5e-3)
-    return Mixture(torch.tensor(data, dtype=torch.float32), codes, fitting, 0.1, (8, 8, 8))
+    fitting = Fitting(steps=3000, batch_size=1024, learning_rate=5e-3)
+    return Mixture(torch.tensor(data, dtype=torch.float32), codes, fitting, (8, 8, 8))
 
 
 def digits(seed: int, minority: float = 0.2) -> Digits:
@@ -154,7 +152,7 @@ def digits(seed: int, minority: float = 0.2) -> Digits:
     rows = rng.permutation(np.concatenate([threes, sixes[:kept]]))
     data = torch.tensor(pixels[rows] / 16, dtype=torch.float32)
     fitting = Fitting(steps=1500, batch_size=128, learning_rate=2e-3)
-    return Digits(data, (target[rows] == 6).astype(int), fitting, 1.0, (32, 64, 96), samples=2000)
+    return Digits(data, (target[rows] == 6).astype(int), fitting, (32, 64, 96), samples=2000)
 
 
 def shapes(seed: int, n: int = 2000, bias: float = 0.9) -> Shapes:
@@ -163,8 +161,11 @@ def shapes(seed: int, n: int = 2000, bias: float = 0.9) -> Shapes:
     images, shape, color = biased_shapes(n, bias, rng, image_size=64)
     codes = np.where(shape == color, MAJORITY, MINORITY)
     fitting = Fitting(steps=2000, batch_size=64, learning_rate=1e-3)
-    return Shapes(1 - images, codes, fitting, 1.0, (32, 64, 96), samples=1000)
+    return Shapes(1 - images, codes, fitting, (32, 64, 96), samples=1000)
 
+
+PUBLISHED = {"mixture": 0.1, "digits": 1.0, "shapes": 1.0}
+"""The λ that the paper uses for a mixture and for an autoencoder."""
 
 TASKS: dict[str, Callable[[int], Task]] = {"mixture": mixture, "digits": digits, "shapes": shapes}
 

@@ -48,9 +48,9 @@ def test_every_arm_has_a_row_a_generation_and_one_for_the_data(autophagy, tmp_pa
     data = rows[rows["generation"] == 0]
     assert data["minority_share"].between(0.15, 0.17).all()
     assert (data["distance"] == 0).all()
-    assert (rows[rows["arm"] == "penalty"]["penalty"] == 0.1).all()
+    assert (rows[rows["arm"].isin(["penalty", "varied"])]["penalty"] == 0.1).all()
     checks = pd.read_csv(tmp_path / "loop_one_class.csv")
-    assert checks["given"].tolist() == ["both", "majority", "minority"] * 2
+    assert checks["given"].tolist() == ["both", "majority", "minority"] * 3
     assert (tmp_path / "loop.png").stat().st_size > 0
 
 

@@ -15,9 +15,9 @@ from qdgs.report.style import (
     WIDE,
     blank,
     percent,
-    plain,
     tidy,
     title,
+    wrapped,
 )
 
 BAR = 0.36
@@ -41,6 +41,8 @@ def group_shares(
 
 def draw_group_shares(axes: Axes, shares: pd.DataFrame, *, heading: str = "Share of each group") -> None:
     """Draw `group_shares` on given axes."""
+    narrow = figure_width(axes) < WIDE
+    width = 15 if narrow else 30
     places = np.arange(len(shares))[::-1].astype(float)
     with_random = "random_share" in shares
     offset = BAR / 2 if with_random else 0.0
@@ -53,13 +55,14 @@ def draw_group_shares(axes: Axes, shares: pd.DataFrame, *, heading: str = "Share
     tidy(axes, grid="x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_yticks(places, [plain(str(name).replace("/", " · ")) for name in shares["group"]], fontsize=TEXT)
+    axes.set_yticks(
+        places, [wrapped(str(name).replace("/", " · "), width) for name in shares["group"]], fontsize=TEXT
+    )
     axes.set_ylim(-0.6, len(shares) - 0.4)
     axes.set_xlim(0, None)
     axes.margins(x=0.08)
     axes.xaxis.set_major_formatter(lambda value, _: percent(value))
     handles, labels = axes.get_legend_handles_labels()
-    narrow = figure_width(axes) < WIDE
     axes.legend(
         handles,
         labels,

@@ -124,9 +124,9 @@ def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(
         folder / "config.yaml",
         [
-            "guide.measures.0.high=['</script><b class=injected>'\"']",
-            "guide.measures.1.low=['שלום 😀']",
-            f"dataset.groups.color.high={wrong!r}",
+            "guide.measures.0.high=" + json.dumps(["</script><b class=injected>'\""]),
+            "guide.measures.1.low=" + json.dumps(["שלום 😀"], ensure_ascii=False),
+            f"dataset.groups.color.high={json.dumps(wrong)}",
         ],
     )
     (folder / "config.yaml").write_text(dump_config(config))

@@ -192,7 +192,8 @@ def crossover_sentences(frame: pd.DataFrame) -> list[str]:
         if steps:
             parts = [f"{name} from {start:,.0f}" for start, name in steps]
             told.append(
-                f"Fewest {COSTS[metric]}, random and importance apart, by images in the set: {', '.join(parts)}"
+                f"Fewest {COSTS[metric]}, random and importance apart, by images in the set: "
+                f"{', '.join(parts)}"
             )
     return told
 

@@ -21,7 +21,7 @@ def shifted_problem(make_problem):
 
 
 def test_weights_are_the_ratio_of_the_two_normal_densities(shifted_problem, rng):
-    sampler = ImportanceSampler(samples=3000, landmarks=100)
+    sampler = ImportanceSampler(samples=3000, landmarks=100, regularization=10.0)
     sampler.fit(shifted_problem, rng)
     x = np.linspace(-2.5, 1.5, 9)
     latents = torch.tensor(np.stack([x, np.zeros(9)], axis=1), dtype=torch.float32)

@@ -83,7 +83,9 @@ def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
     by_attribute = {}
     for attribute, one in named.root.items():
         key = repr(one)  # one judge with one set of options is made once
-        made[key] = made.get(key) or _made(JUDGES, one, f"{place}.{attribute}", device)
+        if key not in made:
+            made[key] = _made(JUDGES, one, f"{place}.{attribute}", device)
+            check_judge(made[key], f"{place}.{attribute}")
         if attribute not in made[key].attributes:
             told = ", ".join(made[key].attributes)
             raise ConfigError(f"{place}: expected attributes of {one.who!r} ({told}), got {attribute!r}")

@@ -30,6 +30,8 @@ class Scores(NamedTuple):
 class Guide(Protocol):
     """Images → objective and measures. It steers the search.
 
+    One through which no gradients flow says so by an attribute `differentiable`, which is false.
+
     Attributes:
         measure_names: One name a measure.
     """

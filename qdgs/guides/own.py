@@ -83,6 +83,7 @@ class OwnGuide:
     Attributes:
         encoder: The guide: what tells it from another.
         image_size: The only size of images that it takes, where it tells one.
+        differentiable: Whether gradients flow through it.
         measure_names: One name a measure.
 
     Raises:
@@ -101,6 +102,7 @@ class OwnGuide:
                     f"got {name!r}"
                 )
         self.image_size: int | None = getattr(guide, "image_size", None)
+        self.differentiable: bool = getattr(guide, "differentiable", True)
         self._columns = [known.index(name) for name in self.measure_names]
         self._measure_dim = len(known)
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qdgs.errors import ConfigError
+from qdgs.errors import ConfigError, QdgsError
 from qdgs.judges.base import Judge
 from qdgs.judges.probabilities import check_confidence, check_values, read_logits
 from qdgs.scripted import Script
-from qdgs.targets import Member, check_members, make_target, whole_number
+from qdgs.targets import Member, check_members, make_target, told_of, whole_number
 
 MEMBERS: dict[str, Member] = {
     "attributes": (
@@ -62,9 +62,14 @@ def check_rows(judge: Judge, images: Tensor, place: str) -> None:
     """See that a judge tells of images what judges tell.
 
     Raises:
-        ConfigError: A column is missing, or a value is not one of the attribute's.
+        ConfigError: It fails, a column is missing, or a value is not one of the attribute's.
     """
-    rows: object = judge.judge(images)
+    try:
+        rows: object = judge.judge(images)
+    except (QdgsError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"{place}: fails on images {tuple(images.shape)}: {told_of(error)}") from error
     if not isinstance(rows, pd.DataFrame) or len(rows) != len(images):
         got = f"{len(rows)} rows" if isinstance(rows, pd.DataFrame) else f"a {type(rows).__name__}"
         raise ConfigError(f"{place}: expected a DataFrame of {len(images)} rows of judge(images), got {got}")

@@ -30,6 +30,9 @@ class Scorer:
         guide: Scores them.
         seed: Seed of the run, for the prior's norms.
 
+    Attributes:
+        differentiable: Whether gradients flow from scores to latents.
+
     References:
         Chang et al., AAAI 2024, arXiv 2312.14369 (L = b0·L_txt + b1·L_reg + b2·L_unq, f = 100 − 50·L).
     """
@@ -37,6 +40,7 @@ class Scorer:
     def __init__(self, generator: Generator, guide: SearchGuide, *, seed: int) -> None:
         self.generator = generator
         self.guide = guide
+        self.differentiable = generator.differentiable and getattr(guide, "differentiable", True)
         self._weight = guide.config.weights.latent_norm
         latents = generator.sample_latents(NORM_SAMPLES, stream(seed, Stream.PRIOR, NORM_INDEX))
         self._norm, self._norm_std = norm_statistics(latents)

@@ -101,7 +101,7 @@ def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
         run.config.guide.measures,
         scorer,
         latent_dim=scorer.generator.latent_dim,
-        differentiable=scorer.generator.differentiable,
+        differentiable=scorer.differentiable,
         sample_prior=prior,
         seed=run.config.seed,
         device=device,

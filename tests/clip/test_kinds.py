@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from qdgs.clip.encoder import ClipEncoder, ClipWarning
 from qdgs.clip.sources import ClipSource, describe
 from qdgs.compat import import_open_clip
+from qdgs.errors import CorruptFileError
 from qdgs.hub import missing
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -213,6 +214,16 @@ def test_what_is_fetched_is_all_that_is_needed(
     assert missing(source.hub_files()) == []
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert ClipEncoder.load("hf-hub:org/tiny", device="cpu").encode_text(["red"]).shape[0] == 1
+
+
+def test_a_damaged_tokenizer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved("siglip", tmp_path / "saved", monkeypatch)
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text()[:100])
+    with pytest.raises(
+        CorruptFileError, match="saved: cannot be read as a tokenizer of transformers: "
+    ) as error:
+        ClipEncoder.load(f"local-dir:{folder}", device="cpu")
+    assert "\n" not in str(error.value)
 
 
 def test_a_tokenizer_that_is_not_here_is_told_with_the_weights(

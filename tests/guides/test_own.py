@@ -5,6 +5,7 @@ import qdgs
 from qdgs.config import GuideConfig, load_config, parse_config, plain
 from qdgs.errors import ConfigError, CorruptFileError
 from qdgs.stages.identity import guide_key
+from qdgs.stages.scoring import Scorer
 
 pytestmark = pytest.mark.usefixtures("brought")
 IMAGES = torch.rand(4, 3, 20, 20, generator=torch.Generator().manual_seed(0))
@@ -44,6 +45,13 @@ def test_a_guide_may_be_registered(brought, monkeypatch):
     guide = brought.Warmth()
     monkeypatch.setitem(qdgs.GUIDES, "mine", guide)
     assert qdgs.load_guide(GuideConfig(name="mine", measures=named("warmth"))).encoder is guide
+
+
+def test_a_guide_without_gradients_is_searched_without_them(brought, monkeypatch):
+    generator = brought.Stripes()
+    assert Scorer(generator, qdgs.load_guide(config()), seed=0).differentiable
+    monkeypatch.setattr(brought.Warmth, "differentiable", False, raising=False)
+    assert not Scorer(generator, qdgs.load_guide(config()), seed=0).differentiable
 
 
 def test_its_code_and_its_options_tell_it_from_another(brought, monkeypatch):

@@ -108,6 +108,10 @@ def test_rows_are_looked_at(brought, monkeypatch):
     with pytest.raises(ConfigError, match=r"got none named warmth_score, quality$"):
         check_rows(brought.Blind(), IMAGES, place)
     rows = brought.Thermometer().judge(IMAGES)
+    with pytest.raises(
+        ConfigError, match=r"judges\.gate: fails on images \(5, 1, 20, 20\): IndexError: .*brought"
+    ):
+        check_rows(brought.Thermometer(), IMAGES[:, :1], place)
     for told, said in [
         (rows.head(2), "expected a DataFrame of 5 rows of judge"),
         ([], "got a list"),

@@ -1,7 +1,12 @@
 """The figure of the autophagy loop."""
 
+from collections.abc import Iterable, Iterator
+
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 COLORS = ("#1a1a1a", "#e08214", "#2166ac", "#b2182b", "#1b7837", "#762a83", "#888888")
 MEASURES = {"minority_share": "share of the minority", "distance": "distance from the data"}
@@ -33,5 +38,12 @@ def draw_generations(rows: pd.DataFrame) -> Figure:
             panel.set_ylim(bottom=0)
         panels[0, column].set_title(kind)
         panels[1, column].set_xlabel("generation (0: the data)")
-    panels[0, 0].legend(frameon=False, fontsize=8)
+        panels[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = {text: line for line, text in _labelled(panels.flat)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
+
+
+def _labelled(panels: Iterable[Axes]) -> Iterator[tuple[Artist, str]]:
+    for panel in panels:
+        yield from zip(*panel.get_legend_handles_labels(), strict=True)

@@ -6,8 +6,10 @@
 
 `Run.complete` does every stage that is not through yet; `run.do("search")`, `run.do("flatten")` and so on
 do one. A generator of your own is any object with `latent_dim`, `image_size`, `differentiable`,
-`prior_norm`, `sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`); register it by
-name in `qdgs.GENERATORS`, as "module:attribute".
+`prior_norm`, `sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`). A configuration
+names it as `{name: python, target: "package.module:factory"}`, or by a name that you give it:
+`qdgs.GENERATORS["mine"] = MyGenerator`, or an object. Guides (`qdgs.GUIDES`) and judges (`qdgs.JUDGES`)
+likewise.
 
 The names below are imported on use, so that `import qdgs` costs nothing.
 """
@@ -16,35 +18,49 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "ClipEncoder": "qdgs.guides.clip",
+    "ClipEncoder": "qdgs.clip.encoder",
     "GENERATORS": "qdgs.generators.base",
+    "GUIDES": "qdgs.guides.base",
     "Generator": "qdgs.generators.base",
+    "Guide": "qdgs.guides.base",
     "JUDGES": "qdgs.judges.base",
     "Judge": "qdgs.judges.base",
+    "LabelledImages": "qdgs.datasets.labelled",
+    "Problem": "qdgs.samplers.base",
     "PromptGuide": "qdgs.guides.prompts",
     "QdgsError": "qdgs.errors",
     "Run": "qdgs.run",
     "RunConfig": "qdgs.config",
+    "SAMPLERS": "qdgs.samplers.base",
+    "Sampler": "qdgs.samplers.base",
     "STAGES": "qdgs.run",
     "Scorer": "qdgs.stages.scoring",
     "Search": "qdgs.search.state",
     "Step": "qdgs.run",
     "Stream": "qdgs.randomness",
+    "Cost": "qdgs.samplers.costs",
     "biased_shapes": "qdgs.datasets.drawing",
     "clean_figures": "qdgs.datasets.drawing",
+    "compare": "qdgs.comparison.compare",
     "draw": "qdgs.datasets.drawing",
     "dump_config": "qdgs.config",
     "generate": "qdgs.generators.base",
     "illuminate": "qdgs.search.loop",
     "judge_batches": "qdgs.judges.base",
+    "load_compare": "qdgs.compare_config",
     "load_config": "qdgs.config",
     "load_generator": "qdgs.parts",
     "load_guide": "qdgs.parts",
     "load_judge": "qdgs.parts",
+    "load_recognition": "qdgs.recognition_config",
     "parse_config": "qdgs.config",
+    "read_bin": "qdgs.recognition.bins",
     "read_manifest": "qdgs.datasets.manifest",
     "render_manifest": "qdgs.stages.render",
     "stream": "qdgs.randomness",
+    "train_recogniser": "qdgs.recognition.train_run",
+    "verify_distances": "qdgs.recognition.verification",
+    "verify_pairs": "qdgs.recognition.benchmark",
 }
 
 __all__ = sorted(_NAMES)  # a list that grows with the names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdgs.errors import InputError, QdgsError
-from qdgs.registry import nearest
+from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.recognition_cli import recognition
 
 if TYPE_CHECKING:
     from qdgs.display import Bar
@@ -30,13 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/NAME of the CONFIG]")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Override a key of the configuration.")
-]
-Device = Annotated[str, typer.Option(help="Where models work: auto, cpu, cuda, cuda:1, mps.")]
+app.add_typer(recognition, name="recognition")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +47,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     warnings.showwarning = _show_warning
+    _find_modules_here()
     try:
         code = app(
             args=None if arguments is None else list(arguments), prog_name="qdgs", standalone_mode=False
@@ -68,7 +65,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
-        return _fail("interrupted; what was done is saved, go on with qdgs resume RUN", INTERRUPTED)
+        given = sys.argv[1:] if arguments is None else arguments
+        again = "the same command" if "recognition" in given[:1] else "qdgs resume RUN"
+        return _fail(f"interrupted; what was done is saved, go on with {again}", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
 
@@ -76,6 +75,29 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
     """Do every stage: search, flatten, render, audit, report, export."""
     _complete(_created(config, out, set_), device)
+
+
+@app.command()
+def compare(
+    config: Config,
+    out: Annotated[Path | None, typer.Option(help="A folder.  [default: runs/NAME of the CONFIG]")] = None,
+    set_: Set = None,
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, to see that it works.")] = False,
+) -> None:
+    """Put ways of balancing a generator side by side; the same command goes on where it stopped."""
+    from qdgs.compare_config import load_compare
+    from qdgs.comparison.compare import compare as carry_out
+
+    folder = out or Path("runs") / config.stem
+    loaded = load_compare(config, set_ or (), quick=quick)
+    with _bar() as bar:
+        compared = carry_out(loaded, folder, device=device_of(device), watch=bar.watch)
+    for cell, sentence in compared.failed.items():
+        typer.echo(f"failed: {cell}: {sentence}", err=True)
+    typer.echo(f"{folder}: {compared.cells - len(compared.failed)} cells; see {folder / 'comparison.md'}")
+    if compared.failed:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -119,7 +141,7 @@ def render(
     from qdgs.stages.render import render_manifest
 
     with _bar() as bar:
-        render_manifest(run_folder, device=_device(device), watch=bar.watch, shard=part)
+        render_manifest(run_folder, device=device_of(device), watch=bar.watch, shard=part)
 
 
 @app.command()
@@ -181,13 +203,12 @@ def check(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)], set_: Set = None
 ) -> None:
     """Tell whether configurations hold, and what they would fetch."""
-    from qdgs.config import load_config
-    from qdgs.inspection import check_config
+    from qdgs.inspection import check_file
 
     wrong = False
     for path in configs:
         try:
-            lines = check_config(load_config(path, set_ or ()))
+            lines = check_file(path, set_ or ())
         except InputError as error:
             wrong = True
             _fail(str(error) if str(error).startswith(str(path)) else f"{path}: {error}", INPUT_IS_WRONG)
@@ -199,11 +220,22 @@ def check(
 
 
 @app.command()
-def fetch(config: Config, set_: Set = None) -> None:
+def fetch(
+    config: Config,
+    set_: Set = None,
+    print_: Annotated[
+        bool, typer.Option("--print", help="Tell how to download it on another machine, and do not.")
+    ] = False,
+) -> None:
     """Download what a configuration needs and this machine lacks."""
     from qdgs.config import load_config
     from qdgs.inspection import fetch_config
+    from qdgs.needs import commands
 
+    if print_:
+        for line in commands(load_config(config, set_ or ())):
+            typer.echo(line)
+        return
     typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")
 
 
@@ -284,7 +316,7 @@ def _complete(there: Run, device: str) -> None:
 
 def _do(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
     with _bar() as bar:
-        there.do(stage, device=_device(device), watch=bar.watch, **options)
+        there.do(stage, device=device_of(device), watch=bar.watch, **options)
     if tell and stage in ("search", "flatten", "audit"):
         _tell_warnings(there)
 
@@ -316,27 +348,10 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def _device(name: str) -> str:
-    import torch
-
-    known = ("auto", "cpu", "cuda", "mps")
-    kind = name.partition(":")[0]
-    if kind not in known:
-        raise InputError(f"--device: unknown {name!r}{nearest(kind, known)}")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and not _has_cuda(name):
-        raise InputError(f"--device: expected a device of this machine, got {name!r}; take cpu or auto")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise InputError("--device: expected a device of this machine, got 'mps'; take cpu or auto")
-    return name
-
-
-def _has_cuda(name: str) -> bool:
-    import torch
-
-    index = name.partition(":")[2] or "0"
-    return torch.cuda.is_available() and index.isdigit() and int(index) < torch.cuda.device_count()
+def _find_modules_here() -> None:
+    """Let targets be modules of the working directory too; installed ones come first."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from qdgs.dataset_config import DatasetConfig, GroupConfig, group_names, target_shares
 from qdgs.errors import ConfigError
@@ -16,7 +16,7 @@ from qdgs.overrides import override
 from qdgs.registry import nearest
 from qdgs.roles import JudgesConfig, Named
 from qdgs.target_table import is_table
-from qdgs.values import ColumnName, Integer, Model, OptionalPrompts, Prompts, Real, refuse_the_same
+from qdgs.values import ColumnName, Integer, Model, OptionalPrompts, Real, refuse_the_same
 
 __all__ = [
     "ALGORITHMS",
@@ -39,9 +39,11 @@ __all__ = [
     "load_config",
     "parse_config",
     "plain",
+    "read_mapping",
     "target_shares",
 ]
 
+PROMPTS = "prompts"
 ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega")
 Algorithm = Literal[
     "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
@@ -58,7 +60,7 @@ class ClipConfig(Model):
 class ObjectiveConfig(Model):
     """What a good image is, in words."""
 
-    positive: Prompts
+    positive: OptionalPrompts = Field(default_factory=list)
     negative: OptionalPrompts = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -72,11 +74,13 @@ class MeasureConfig(Model):
 
     `audit` names the judged attribute that answers to a measure of which no groups are made, and whose
     values run the same way, from low to high; where groups are made, they name it.
+
+    A guide of the user's own needs no prompts: `low` and `high` then say in words what its ends are.
     """
 
     name: ColumnName
-    low: Prompts
-    high: Prompts
+    low: OptionalPrompts = Field(default_factory=list)
+    high: OptionalPrompts = Field(default_factory=list)
     cells: Annotated[Integer, Field(ge=1)] = 50
     range: Literal["auto"] | tuple[Real, Real] = "auto"
     audit: str | None = None
@@ -87,6 +91,11 @@ class MeasureConfig(Model):
         if self.range != "auto" and not self.range[0] < self.range[1]:
             raise Mistake("range", f"expected low < high, got [{self.range[0]:g}, {self.range[1]:g}]")
         return self
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Its two ends in a few words."""
+        return (self.low or ["low"])[0], (self.high or ["high"])[0]
 
 
 class WeightsConfig(Model):
@@ -102,14 +111,53 @@ class GuideConfig(Model):
 
     `latent_norm` is "shell" (both sides of the prior's norm shell, width `shell_width` standard deviations
     free of charge) or "hinge" (Chang et al.: below half of the prior's mean norm).
+
+    `name` is "prompts", or that of another guide (`qdgs.GUIDES`): it takes further keys as its options, and
+    no `clip`; its `objective` and the `low` and `high` of measures are for readers alone.
     """
 
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    name: str = PROMPTS
     clip: ClipConfig = ClipConfig()
-    objective: ObjectiveConfig
+    objective: ObjectiveConfig = ObjectiveConfig()
     measures: Annotated[list[MeasureConfig], Field(min_length=1)]
     weights: WeightsConfig = WeightsConfig()
     latent_norm: Literal["shell", "hinge"] = "shell"
     shell_width: Annotated[Real, Field(ge=0.0)] = 2.0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keys of a guide other than prompts."""
+        return dict(self.model_extra or {})
+
+    @property
+    def who(self) -> str:
+        """Which guide, in words."""
+        if self.name != PROMPTS:
+            return Named(name=self.name, **self.options).who
+        return " ".join(part for part in (self.clip.model, self.clip.pretrained) if part)
+
+    @model_validator(mode="after")
+    def _fits_its_name(self) -> Self:
+        if self.name == PROMPTS:
+            self._check_prompts()
+        elif "clip" in self.model_fields_set:
+            raise Mistake("clip", f"expected none, as the guide {self.name!r} uses no prompts")
+        elif self.weights.uniqueness:
+            raise Mistake(
+                "weights.uniqueness", f"expected 0 for the guide {self.name!r}, which embeds nothing"
+            )
+        return self
+
+    def _check_prompts(self) -> None:
+        for option in self.options:
+            known = nearest(option, type(self).model_fields)
+            raise Mistake(option, f"unknown key{known}")
+        _given(self, "objective", "objective")
+        _given(self.objective, "positive", "objective.positive")
+        for index, measure in enumerate(self.measures):
+            for side in ("low", "high"):
+                _given(measure, side, f"measures.{index}.{side}")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -121,6 +169,14 @@ class GuideConfig(Model):
             if name in reserved or name.startswith("latent_"):
                 raise Mistake("measures", f"{name!r} is the name of a column of the archive; take another")
         return self
+
+
+def _given(model: Model, field: str, place: str) -> None:
+    """Refuse prompts that are not given, or none of them."""
+    if field not in model.model_fields_set:
+        raise Mistake(place, "expected a value, got none")
+    if getattr(model, field) == []:
+        raise Mistake(place, "expected at least one prompt, got none")
 
 
 class SearchConfig(Model):
@@ -229,7 +285,13 @@ class RunConfig(Model):
             self._check_target(self.dataset.target)
         self._check_balance()
         self._check_columns(measures)
+        self._check_judges()
         return self
+
+    def _check_judges(self) -> None:
+        if self.guide.name == PROMPTS:
+            for role, judge in self.judges.each():
+                _refuse_the_clip(judge, self.guide.clip, f"judges.{role}.clip")
 
     def _check_balance(self) -> None:
         for column, nuisance in self.dataset.balance.items():
@@ -256,6 +318,15 @@ class RunConfig(Model):
             raise Mistake("dataset.target", f"expected shares that sum to 1, got {total:g}")
 
 
+def _refuse_the_clip(judge: Named, clip: ClipConfig, place: str) -> None:
+    """Refuse a judge that is the guide by its name; models are compared where both are loaded."""
+    if judge.options.get("clip") in (clip.model, clip.model_dump(exclude_none=True), clip.model_dump()):
+        raise Mistake(
+            place,
+            f"expected another CLIP than the guide's, got {clip.model!r} for both; a guide cannot judge",
+        )
+
+
 def audited_attributes(config: RunConfig) -> dict[str, str]:
     """The judged attribute that answers to each measure, for the measures that have one."""
     groups = config.dataset.groups
@@ -280,7 +351,7 @@ def parse_config(data: Any) -> RunConfig:
         raise ConfigError(sentence(error, data, RunConfig)) from None
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply `a.b=c` overrides.
 
     A table that the file names as `dataset.target` is looked for beside the file, one that an override names
@@ -288,6 +359,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: The file is missing or is not YAML, or a value does not hold.
+    """
+    path = Path(path)
+    data = read_mapping(path)
+    _anchor(data, path.parent)
+    for assignment in overrides:
+        override(data, assignment)
+    return parse_config(data)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """What a YAML file of a configuration holds, of whatever kind it is.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or holds something else.
     """
     try:
         data = yaml.safe_load(path.read_text())
@@ -297,10 +382,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
-    _anchor(data, path.parent)
-    for assignment in overrides:
-        override(data, assignment)
-    return parse_config(data)
+    return data
 
 
 def _anchor(data: dict[str, Any], folder: Path) -> None:
@@ -316,6 +398,8 @@ def plain(config: RunConfig) -> dict[str, Any]:
     The search's are left out: what it settles depends on which of its keys were given.
     """
     data = config.model_dump(mode="json")
+    if config.guide.name != PROMPTS:
+        del data["guide"]["clip"]
     return {**data, "search": config.search.model_dump(mode="json", exclude_unset=True)}
 
 

@@ -72,6 +72,6 @@ class Bar:
 def _numbers(step: Step) -> str:
     shown = []
     for name, value in step.numbers.items():
-        text = f"{value:.1%}" if name == "coverage" else f"{value:,.0f}"
+        text = f"{value:.1%}" if name == "coverage" else f"{value:,.{3 if name == 'loss' else 0}f}"
         shown.append(f"{name.replace('qd_score', 'QD score')} {text}")
     return ", ".join(shown)

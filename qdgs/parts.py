@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from qdgs.config import GuideConfig
+from qdgs.clip.encoder import ClipEncoder
+from qdgs.config import PROMPTS, GuideConfig
 from qdgs.errors import ConfigError
 from qdgs.generators.base import GENERATORS, Generator
-from qdgs.guides.clip import ClipEncoder
+from qdgs.generators.own import check_generator
+from qdgs.guides.base import GUIDES, SearchGuide
+from qdgs.guides.own import OwnGuide, TorchScriptGuide, check_guide
 from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import JUDGES, Judge
+from qdgs.judges.own import check_judge
 from qdgs.judges.panel import JudgePanel
-from qdgs.registry import nearest, resolve
+from qdgs.registry import resolve
 from qdgs.roles import Judges, JudgesConfig, Named, NamedByAttribute
+from qdgs.targets import make
 
 Device = torch.device | str
 
@@ -28,6 +32,7 @@ def load_generator(named: Named | str, *, device: Device = "cpu") -> Generator:
         ConfigError: The name or an option is unknown.
     """
     generator: Generator = _made(GENERATORS, named, "generator", device)
+    check_generator(generator, "generator")
     return generator
 
 
@@ -40,17 +45,25 @@ def load_judge(named: Judges | str, *, device: Device = "cpu", role: str = "audi
     if isinstance(named, NamedByAttribute):
         return _panel(named, device, f"judges.{role}")
     judge: Judge = _made(JUDGES, named, f"judges.{role}", device)
+    check_judge(judge, f"judges.{role}")
     return judge
 
 
-def load_guide(config: GuideConfig, *, device: Device = "cpu") -> PromptGuide:
-    """The guide of a configuration; its prompts are embedded here, once.
+def load_guide(config: GuideConfig, *, device: Device = "cpu") -> SearchGuide:
+    """The guide of a configuration; prompts are embedded here, once.
 
     Raises:
-        InputError: The CLIP is unknown or cannot be had.
+        InputError: The guide or its CLIP is unknown or cannot be had, or lacks a measure.
     """
-    encoder = ClipEncoder.load(config.clip.model, config.clip.pretrained, device=device)
-    return PromptGuide(encoder, config)
+    if config.name == PROMPTS:
+        encoder = ClipEncoder.load(config.clip.model, config.clip.pretrained, device=device)
+        return PromptGuide(encoder, config)
+    thing = resolve(GUIDES, config.name, place="guide.name")
+    names = {"measure_names": tuple(measure.name for measure in config.measures)}
+    options = {**(names if thing is TorchScriptGuide else {}), **config.options}
+    guide = make(thing, options, name=config.name, place="guide", given={"device": device})
+    check_guide(guide, "guide")
+    return OwnGuide(guide, config)
 
 
 def judges_shared(judges: JudgesConfig) -> list[str]:
@@ -58,11 +71,11 @@ def judges_shared(judges: JudgesConfig) -> list[str]:
     return list(judges.held_by_the_auditor())
 
 
-def required_options(make: Callable[..., Any]) -> list[str]:
-    """Options that have no default."""
-    parameters = inspect.signature(make).parameters.values()
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [item.name for item in parameters if item.default is item.empty and item.kind not in several]
+def is_brought(registry: Mapping[str, Any], named: Named) -> bool:
+    """Whether a part is the user's own, so that it is looked at before it is used."""
+    entry = registry.get(named.name)
+    shipped = isinstance(entry, str) and entry.startswith("qdgs.")
+    return named.name in ("python", "torchscript") or not shipped
 
 
 def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
@@ -73,21 +86,39 @@ def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:
         made[key] = made.get(key) or _made(JUDGES, one, f"{place}.{attribute}", device)
         if attribute not in made[key].attributes:
             told = ", ".join(made[key].attributes)
-            raise ConfigError(f"{place}: expected attributes of {one.name!r} ({told}), got {attribute!r}")
+            raise ConfigError(f"{place}: expected attributes of {one.who!r} ({told}), got {attribute!r}")
         by_attribute[attribute] = made[key]
     return JudgePanel(by_attribute)
 
 
-def _made(registry: Mapping[str, str], named: Named | str, place: str, device: Device) -> Any:
+def made_of(
+    registry: Mapping[str, Any],
+    name: str,
+    options: Mapping[str, Any],
+    place: str,
+    *,
+    quick: bool = False,
+) -> Any:
+    """What a name stands for, made with options by keyword.
+
+    Args:
+        registry: Name → "module:attribute".
+        name: The name that the user gave.
+        options: What is given to it.
+        place: Where the user named it, for the error.
+        quick: Take its `quick` options where none of that name are given.
+
+    Raises:
+        ConfigError: The name or an option is unknown, or an option is missing.
+    """
+    thing = resolve(registry, name, place=f"{place}.name")
+    options = {**(getattr(thing, "quick", {}) if quick else {}), **options}
+    return make(thing, options, name=name, place=place, given={})
+
+
+def _made(registry: Mapping[str, Any], named: Named | str, place: str, device: Device) -> Any:
     named = Named(name=named) if isinstance(named, str) else named
-    make: Callable[..., Any] = resolve(registry, named.name, place=f"{place}.name")
-    known = inspect.signature(make).parameters
-    for option in named.options:
-        if option not in known or option == "device":
-            others = nearest(option, set(known) - {"device"})
-            raise ConfigError(f"{place}.{option}: unknown option of {named.name!r}{others}")
-    for option in required_options(make):
-        if option not in named.options:
-            raise ConfigError(f"{place}.{option}: expected a value, got none; {named.name!r} needs one")
-    where = {"device": device} if "device" in known else {}
-    return make(**named.options, **where)
+    thing = resolve(registry, named.name, place=f"{place}.name")
+    return make(
+        thing, named.options, name=named.name, place=place, given={"device": device, "asked_at": place}
+    )

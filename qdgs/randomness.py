@@ -19,9 +19,12 @@ class Stream(IntEnum):
     DRAWING = 8
     RANDOM_SAMPLES = 9
     BANK = 10
-    REPORT = 21
-    LABELLING = 22
-    SPLITS = 23
+    GENERATOR = 11
+    SAMPLING = 20
+    COMPARISON = 21
+    REPORT = 30
+    LABELLING = 31
+    SPLITS = 32
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

@@ -16,11 +16,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{suggestion} known: {', '.join(names)}"
 
 
-def resolve(registry: Mapping[str, str], name: str, *, place: str) -> Any:
-    """Import what `name` stands for.
+def resolve(registry: Mapping[str, Any], name: str, *, place: str) -> Any:
+    """What `name` stands for, imported now where the registry holds "module:attribute".
 
     Args:
-        registry: Name → "module:attribute".
+        registry: Name → "module:attribute", or the thing itself.
         name: The name that the user gave.
         place: The configuration key that it was given at, for the error.
 
@@ -29,5 +29,8 @@ def resolve(registry: Mapping[str, str], name: str, *, place: str) -> Any:
     """
     if name not in registry:
         raise ConfigError(f"{place}: unknown {name!r}{nearest(name, registry)}")
-    module, attribute = registry[name].split(":")
+    entry = registry[name]
+    if not isinstance(entry, str):
+        return entry
+    module, attribute = entry.split(":")
     return getattr(importlib.import_module(module), attribute)

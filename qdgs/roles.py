@@ -20,6 +20,11 @@ class Named(BaseModel):
         """Every key but the name."""
         return dict(self.model_extra or {})
 
+    @property
+    def who(self) -> str:
+        """Which part it is, in words: the name, and what a name for many stands for here."""
+        return f"{self.name} ({told})" if (told := _which(self.options)) else self.name
+
 
 class NamedByAttribute(RootModel[Annotated[dict[str, Named], Field(min_length=1)]]):
     """A name from a registry for each attribute: one role, held by several."""
@@ -31,8 +36,13 @@ class NamedByAttribute(RootModel[Annotated[dict[str, Named], Field(min_length=1)
         """Every name once, with what it is named for."""
         attributes: dict[str, list[str]] = {}
         for attribute, named in self.root.items():
-            attributes.setdefault(named.name, []).append(attribute)
+            attributes.setdefault(named.who, []).append(attribute)
         return ", ".join(f"{name} ({', '.join(told)})" for name, told in attributes.items())
+
+    @property
+    def who(self) -> str:
+        """The same."""
+        return self.name
 
 
 def _kind(value: Any) -> str:
@@ -81,6 +91,17 @@ class JudgesConfig(Model):
         """Who reads what steers the choice of images: the role's judge, for a missing teacher the gate."""
         return self.teacher or self.gate if role == "teacher" else self.gate
 
+    def each(self) -> list[tuple[str, Named]]:
+        """Every judge with its place among the roles, as "auditor" or "auditor.age"."""
+        found = []
+        for role in ("teacher", "gate", "auditor"):
+            held = getattr(self, role)
+            if isinstance(held, NamedByAttribute):
+                found += [(f"{role}.{attribute}", named) for attribute, named in held.root.items()]
+            elif held is not None:
+                found.append((role, held))
+        return found
+
     def held_by_the_auditor(self) -> dict[str, str]:
         """Other role → which of the auditor's judges hold it, and for what."""
         if self.auditor is None:
@@ -95,8 +116,8 @@ def judge_names(judges: Judges | None) -> list[str]:
     if judges is None:
         return []
     if isinstance(judges, Named):
-        return [judges.name]
-    return list(dict.fromkeys(named.name for named in judges.root.values()))
+        return [judges.who]
+    return list(dict.fromkeys(named.who for named in judges.root.values()))
 
 
 def _named(value: Any) -> Any:
@@ -110,13 +131,22 @@ def _named(value: Any) -> Any:
 
 def _in_both(one: Judges, other: Judges) -> str:
     if isinstance(one, Named) and isinstance(other, Named):
-        return repr(one.name) if one.name == other.name else ""
+        return repr(one.who) if one.who == other.who else ""
     if isinstance(one, Named) or isinstance(other, Named):
         names = [name for name in judge_names(one) if name in judge_names(other)]
         return ", ".join(repr(name) for name in names)
     told = [
-        f"{named.name!r} ({attribute})"
+        f"{named.who!r} ({attribute})"
         for attribute, named in other.root.items()
-        if attribute in one.root and one.root[attribute].name == named.name
+        if attribute in one.root and one.root[attribute].who == named.who
     ]
     return ", ".join(told)
+
+
+def _which(options: dict[str, Any]) -> str:
+    """The option that tells a part from others of its name."""
+    clip = options.get("clip")
+    if isinstance(clip, dict):
+        return " ".join(str(part) for part in clip.values() if part is not None)
+    told = clip or options.get("target") or options.get("path")
+    return str(told) if told is not None else ""

@@ -3,16 +3,22 @@
 import importlib
 import json
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from qdgs.compat import import_open_clip
+from qdgs.compat import import_open_clip, import_torchvision
 from qdgs.generators.stylegan2_convert import convert_stylegan2
 from qdgs.run import Run
 
@@ -37,21 +43,32 @@ TINY_VOCABULARY = [
 ]
 
 
+def written_clip(folder: Path, seed: int) -> Path:
+    folder.mkdir()
+    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": TINY_PREPROCESSING}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = import_open_clip().model.CLIP(**TINY_CLIP)
+    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another CLIP of the same kind, without a card: a judge beside the first as guide."""
+    return written_clip(tmp_path_factory.mktemp("clip") / "other-clip", seed=1)
+
+
 @pytest.fixture(scope="session")
 def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP of 0.8 million random weights in the form that open_clip's `local-dir:` reads, with a card.
 
     Weights are float16, as an embedded model's are. Do not write into it: copy it.
     """
-    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    folder.mkdir()
-    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": TINY_PREPROCESSING}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = import_open_clip().model.CLIP(**TINY_CLIP)
+    folder = written_clip(tmp_path_factory.mktemp("clip") / "tiny-clip", seed=0)
     weights = folder / "open_clip_model.safetensors"
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, weights)
     card = {
         "sha256": sha256(weights.read_bytes()).hexdigest(),
         "vocabulary": TINY_VOCABULARY,
@@ -111,3 +128,134 @@ def stylegan2_folder(stylegan2_pickle: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("converted") / "tiny"
     convert_stylegan2(stylegan2_pickle, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def brought() -> Iterator[ModuleType]:
+    """The module of what a user might bring, which targets can name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("brought")
+
+
+@pytest.fixture(scope="session")
+def scripts(brought: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """TorchScript files of a generator, a guide and a judge."""
+    folder = tmp_path_factory.mktemp("scripts")
+    modules = {"generator": brought.Painter, "guide": brought.Rater, "judge": brought.Sorter}
+    return {kind: str(brought.scripted(made(), folder / f"{kind}.pt")) for kind, made in modules.items()}
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random image classifier of four labels, as transformers saves it."""
+    transformers = pytest.importorskip("transformers")
+    import_torchvision()
+    folder = tmp_path_factory.mktemp("classifier")
+    labels = dict(enumerate(["cat", "dog", "fox", "wolf"]))
+    config = transformers.ViTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=labels,
+        label2id={label: number for number, label in labels.items()},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.ViTForImageClassification(config).save_pretrained(folder)
+    processor = transformers.ViTImageProcessor(
+        size={"height": 32, "width": 32}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.2]
+    )
+    processor.save_pretrained(folder)
+    return folder
+
+
+HubOf = Callable[[Mapping[str, Path]], str]
+COMMIT = "0" * 40
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The part of the Hugging Face Hub that a download asks for: files of repositories that are folders."""
+
+    def __init__(self, repositories: Mapping[str, Path], *args: object) -> None:
+        self.repositories = repositories
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.wfile.write(self.answer())
+
+    def answer(self) -> bytes:
+        repository, _, name = self.path.removeprefix("/").partition("/resolve/main/")
+        folder = self.repositories.get(repository)
+        if folder is None or not (folder / name).is_file():
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if folder else "RepoNotFound")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            return b""
+        body = (folder / name).read_bytes()
+        self.send_response(200)
+        self.send_header("ETag", f'"{name}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return body
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache of the test's own, with nothing in it; the network may be asked."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def hub_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubOf]:
+    """Start a hub of repositories, by their names, and tell its address."""
+    with ExitStack() as stack:
+
+        def start(repositories: Mapping[str, Path]) -> str:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, repositories)))
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            stack.callback(server.shutdown)
+            endpoint = f"http://127.0.0.1:{server.server_port}"
+            monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+            template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+            monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+            return endpoint
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def pipelines() -> Iterator[ModuleType]:
+    """The module that makes small diffusers pipelines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield importlib.import_module("pipelines")
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(pipelines: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Kind of a small diffusers pipeline → the folder it is saved in. Do not write into it: copy it."""
+    root = tmp_path_factory.mktemp("pipelines")
+
+    def act(kind: str) -> Path:
+        if kind in pipelines.TEXT and find_spec("transformers") is None:
+            pytest.skip("transformers is not installed: pip install 'qdgs[transformers]'")
+        folder = root / kind / "model"
+        if not folder.exists():
+            pipelines.save(kind, folder)
+        return folder
+
+    return act

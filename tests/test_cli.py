@@ -1,5 +1,6 @@
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 import qdgs
+import qdgs.inspection
 from qdgs.cli import run_command
+from qdgs.compat import import_open_clip
 from qdgs.config import load_config
 from qdgs.run import Run
 from qdgs.search.settings import settle
@@ -251,6 +254,18 @@ def test_a_missing_model_offline_is_one_sentence_at_once(command, tmp_path, data
     assert "would fetch nobody/nothing-of-the-kind" in out
 
 
+def test_fetch_tells_how_to_download_on_another_machine(command, tmp_path, data, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    data["guide"]["clip"] = {"model": "hf-hub:nobody/nothing-of-the-kind"}
+    code, out, err = command("fetch", written(tmp_path, data), "--print")
+    assert (code, err) == (0, "")
+    assert out.startswith(
+        "hf download nobody/nothing-of-the-kind --include open_clip_config.json open_clip_m"
+    )
+    assert out.splitlines()[-1].endswith(f"into {tmp_path / 'hub'}")
+    assert not (tmp_path / "hub").exists()
+
+
 def test_run_then_flatten_with_other_settings_then_resume(command, finished):
     code, out, _ = command("run", finished.path / "config.yaml", "--out", finished.path)
     assert code == 0
@@ -400,6 +415,32 @@ def test_list_names_everything_and_whether_it_can_be_used(command, tiny_config):
     lines = [line.split() for line in out.splitlines()]
     assert ["pixels", "ready"] in lines
     assert ["stylegan2", "ready;", "needs", "the", "option", "path"] in lines
+    assert ["python", "ready;", "needs", "the", "option", "target"] in lines
+    assert ["python", "guide.name:", "ready;", "needs", "the", "option", "target"] in lines
+
+
+def test_list_and_doctor_tell_what_to_install(command, monkeypatch):
+    monkeypatch.setattr("qdgs.inspection.find_spec", lambda name: None)
+    monkeypatch.setitem(qdgs.inspection.OPTIONAL, "no-such-package", "nothing")
+    _, out, _ = command("list")
+    (classifier,) = (line for line in out.splitlines() if "image-classifier" in line)
+    assert classifier.endswith("needs an optional package: pip install 'qdgs[transformers]'")
+    assert "of SigLIP and others of transformers: pip install 'qdgs[transformers]'" in out
+    _, out, _ = command("doctor")
+    assert "no-such-package" in out
+    assert "not installed; for nothing: pip install 'qdgs[no-such-package]'" in out
+    assert "hub cache" in out
+
+
+def test_a_fetched_clip_is_listed(command, monkeypatch, tiny_clip_folder, tmp_path):
+    open_clip = import_open_clip()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--org--tiny/snapshots/main"
+    shutil.copytree(tiny_clip_folder, snapshot)
+    tag = {"drawn": {"hf_hub": "org/tiny/"}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "RN50", tag)
+    _, out, _ = command("list")
+    assert ["RN50", "drawn", "ready;", "on", "this", "machine"] in [line.split() for line in out.splitlines()]
 
 
 def test_doctor_looks_at_the_installation(command):

@@ -1,14 +1,22 @@
-"""What every known generator and judge keeps to."""
+"""What every known generator, guide and judge keeps to."""
 
 import numpy as np
 import pytest
 import torch
 
 import qdgs
-from qdgs.config import Named
-from qdgs.errors import MissingPackageError
+from qdgs.clip.sources import EMBEDDED
+from qdgs.config import PROMPTS, GuideConfig, Named
+from qdgs.errors import MissingModelError, MissingPackageError
 from qdgs.generators.base import GENERATORS
+from qdgs.guides.base import GUIDES, Guide
 from qdgs.judges.base import JUDGES
+
+WARMTH = {"warmth": {"cold": "a blue shape", "warm": ["a red shape", "a red square"]}}
+MEASURES = [
+    {"name": "warmth", "low": ["a blue shape"], "high": ["a red shape"]},
+    {"name": "detail", "low": ["a triangle"], "high": ["a square"]},
+]
 
 
 @pytest.fixture(params=sorted(GENERATORS))
@@ -16,23 +24,65 @@ def generator(request):
     options = {}
     if request.param == "stylegan2":
         options = {"path": str(request.getfixturevalue("stylegan2_folder")), "space": "w+"}
+    if request.param == "python":
+        request.getfixturevalue("brought")
+        options = {"target": "brought:Stripes"}
+    if request.param == "torchscript":
+        path = request.getfixturevalue("scripts")["generator"]
+        options = {"path": path, "latent_shape": [6, 1, 1], "range": [-1, 1]}
+    if request.param == "diffusers":
+        options = {"model": str(request.getfixturevalue("pipeline_folder")("ddpm")), "steps": 3}
     return loaded(qdgs.load_generator, Named(name=request.param, **options))
+
+
+@pytest.fixture(params=[*sorted(EMBEDDED), *sorted(GUIDES)])
+def guide(request):
+    name, options = request.param, {}
+    if name in EMBEDDED:
+        name, options = PROMPTS, {"clip": {"model": request.param}}
+    elif name == PROMPTS:
+        options = {"clip": {"model": f"local-dir:{request.getfixturevalue('tiny_clip_folder')}"}}
+    elif name == "python":
+        request.getfixturevalue("brought")
+        options = {"target": "brought:Warmth"}
+    elif name == "torchscript":
+        options = {"path": request.getfixturevalue("scripts")["guide"]}
+    return qdgs.load_guide(
+        GuideConfig(name=name, measures=MEASURES, objective={"positive": ["a shape"]}, **options)
+    )
 
 
 @pytest.fixture(params=sorted(JUDGES))
 def judge(request):
-    return loaded(qdgs.load_judge, request.param)
+    options = {}
+    if request.param == "clip-zero-shot":
+        folder = request.getfixturevalue("other_clip_folder")
+        options = {"clip": f"local-dir:{folder}", "attributes": WARMTH}
+    if request.param == "image-classifier":
+        options = {"path": str(request.getfixturevalue("classifier_folder")), "attribute": "animal"}
+    if request.param == "python":
+        request.getfixturevalue("brought")
+        options = {"target": "brought:Thermometer"}
+    if request.param == "torchscript":
+        path = request.getfixturevalue("scripts")["judge"]
+        attributes = {"warmth": ["cold", "warm"], "light": ["dim", "grey", "bright"]}
+        options = {"path": path, "attributes": attributes}
+    return loaded(qdgs.load_judge, Named(name=request.param, **options))
 
 
 def loaded(load, name):
     try:
         return load(name)
-    except MissingPackageError as error:
+    except (MissingPackageError, MissingModelError) as error:
         pytest.skip(str(error))
 
 
 def latents_of(generator, n, seed=0):
     return generator.sample_latents(n, np.random.default_rng(seed))
+
+
+def images_of(n, seed=0):
+    return torch.rand(n, 3, 48, 48, generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_generator_keeps_its_protocol(generator):
@@ -71,6 +121,40 @@ def test_gradients_reach_the_latents(generator):
         assert latents.grad.abs().sum(dim=1).gt(0).all()
 
 
+def test_a_guide_keeps_its_protocol(guide):
+    assert isinstance(guide, Guide)
+    assert guide.measure_names == ("warmth", "detail")
+    objective, measures = guide.score(images_of(16))
+    assert (objective.shape, measures.shape) == ((16,), (16, 2))
+    assert objective.isfinite().all()
+    assert measures.isfinite().all()
+
+
+def test_a_guide_scores_a_row_by_its_own_image_alone(guide):
+    images = images_of(32)
+    changed = torch.cat([images_of(16, seed=1), images[16:]])
+    one, other = guide.score(images), guide.score(changed)
+    assert torch.equal(one.objective[16:], other.objective[16:])
+    assert torch.equal(one.measures[16:], other.measures[16:])
+    assert not torch.equal(one.measures[:16], other.measures[:16])
+
+
+def test_a_guides_gradients_reach_the_images(guide):
+    images = images_of(4).requires_grad_()
+    objective, measures = guide.score(images)
+    for score in (objective, *measures.unbind(dim=1)):
+        (gradient,) = torch.autograd.grad(score.sum(), images, retain_graph=True)
+        assert gradient.flatten(1).abs().sum(dim=1).gt(0).all()
+
+
+def test_a_guide_scores_in_two_steps_as_in_one(guide):
+    images = images_of(4)
+    whole, steps = guide.score(images), guide.score_embeddings(guide.embed(images))
+    assert torch.equal(whole.objective, steps.objective)
+    assert torch.equal(whole.measures, steps.measures)
+    guide.load_state_dict(guide.state_dict())
+
+
 def test_a_judge_keeps_its_protocol(judge, monkeypatch, tmp_path):
     monkeypatch.setenv("QDGS_CACHE", str(tmp_path))
     assert isinstance(judge, qdgs.Judge)
@@ -79,5 +163,6 @@ def test_a_judge_keeps_its_protocol(judge, monkeypatch, tmp_path):
     assert read["accepted"].dtype == bool
     assert np.isfinite(read["quality"]).all()
     for attribute, values in judge.attributes.items():
+        assert len(values) >= 2
         assert read[attribute].dropna().isin(values).all()
         assert f"{attribute}_score" in read

@@ -15,6 +15,14 @@ from qdgs.overrides import override
 from qdgs.starter import STARTER
 
 ROOT = Path(__file__).parents[1]
+SMALL = (
+    "search={algorithm: cma_mae, emitters: 2, batch_size: 16, evaluations: 160, range_samples: 64, "
+    "prior_starts: 64}",
+    "dataset.images=8",
+    "dataset.on_shortage=accept",
+    "dataset.quality_floor=0",
+    "audit.samples=64",
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -50,6 +58,22 @@ def test_there_is_something_to_check():
 def test_python_compiles_and_uses_public_names(block):
     tree = ast.parse(block)
     assert names(tree) <= set(qdgs.__all__)
+
+
+def test_a_generator_of_ones_own_is_fifteen_lines_and_makes_a_whole_run(tmp_path, monkeypatch):
+    (block,) = (block for block in blocks("python") if "GENERATORS" in block)
+    assert len([line for line in block.splitlines() if line.strip()]) <= 15
+    monkeypatch.setenv("QDGS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(qdgs.GENERATORS, "figures", None)  # forgotten afterwards
+    config = qdgs.load_config(ROOT / "configs" / "shapes.yaml", SMALL)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "shapes.yaml").write_text(qdgs.dump_config(config))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    run = qdgs.Run.open(tmp_path / "RUN")
+    assert run.finished("export")
+    assert run.summary["images"] >= 4
+    assert run.summary["label_agreement"] > 0.5
 
 
 @pytest.mark.parametrize(("name", "rest"), commands())

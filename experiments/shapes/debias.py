@@ -43,6 +43,7 @@ from debias_protocol import (
     balanced_pictures,
     biased_pictures,
     new_classifier,
+    responding_share,
     test_pictures,
     train_and_score,
 )
@@ -51,11 +52,23 @@ from qdgs.errors import InputError, QdgsError
 from qdgs.files import fingerprint, read_json, write_json
 from qdgs.report.style import save
 from qdgs.run import Run
+from qdgs.training.classifier import ShapeClassifier
 from qdgs.training.deployed import load_classifier, save_classifier
 from rows import Pool, read_rows, write_row
 
 HERE = Path(__file__).resolve().parent
-COLUMNS = ["bias", "seed", "training", "accuracy", "worst_group", *GROUPS, "images", "epochs", "image_size"]
+COLUMNS = [
+    "bias",
+    "seed",
+    "training",
+    "accuracy",
+    "worst_group",
+    *GROUPS,
+    "images",
+    "epochs",
+    "image_size",
+    "starts",
+]
 FULL_OVERRIDES = (  # twice the images of the configuration take twice its search and a lower floor
     "search.evaluations=60000",
     "dataset.quality_floor=15",
@@ -148,18 +161,10 @@ class Study:
         if tuning:
             classifier = load_classifier(self.biased_path(cell))
             pictures = self.pictures(cell.training, cell.seed)
+            starts, numbers = 1, self._train(classifier, pictures, cell)
         else:
-            classifier = new_classifier(cell.seed, self.settings)
             pictures = biased_pictures(cell.bias, cell.seed, self.settings)
-        numbers = train_and_score(
-            classifier,
-            pictures,
-            self.pictures("test", cell.seed),
-            seed=cell.seed,
-            tuning=tuning,
-            settings=self.settings,
-            device=self.device,
-        )
+            classifier, starts, numbers = self._biased(pictures, cell)
         self._keep(classifier, cell)
         return {
             "bias": cell.bias,
@@ -169,7 +174,28 @@ class Study:
             "images": len(pictures.labels),
             "epochs": self.settings.epochs if tuning else self.settings.biased_epochs,
             "image_size": self.settings.image_size,
+            "starts": starts,
         }
+
+    def _biased(self, pictures: Pictures, cell: Cell) -> tuple[ShapeClassifier, int, dict[str, float]]:
+        test = self.pictures("test", cell.seed).images.to(self.device)
+        for start in range(self.settings.starts):
+            classifier = new_classifier(cell.seed, self.settings, start)
+            numbers = self._train(classifier, pictures, cell)
+            if responding_share(classifier, test) >= self.settings.responding:
+                break
+        return classifier, start + 1, numbers
+
+    def _train(self, classifier: Any, pictures: Pictures, cell: Cell) -> dict[str, float]:
+        return train_and_score(
+            classifier,
+            pictures,
+            self.pictures("test", cell.seed),
+            seed=cell.seed,
+            tuning=cell.training != "biased",
+            settings=self.settings,
+            device=self.device,
+        )
 
     def _keep(self, classifier: Any, cell: Cell) -> None:
         on_cpu = classifier.cpu()

@@ -27,11 +27,11 @@ from torch.nn import functional
 from faces_agreement import agreement
 from faces_captions import FaceFacts, Fit, captions, facts_of, joined, vocabulary
 from faces_pools import SIZE, Pool, Pools, bank_pool, beyond_pool, latents_pool, spoiled
+from qdgs.clip.encoder import ClipEncoder
 from qdgs.compat import import_open_clip
 from qdgs.config import RunConfig, load_config, plain
 from qdgs.files import fingerprint
 from qdgs.generators.base import Generator
-from qdgs.guides.clip import ClipEncoder
 from qdgs.guides.prompts import PromptGuide
 from qdgs.parts import load_generator
 from qdgs.search.loop import illuminate

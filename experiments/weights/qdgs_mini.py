@@ -25,10 +25,10 @@ from torch.nn import functional
 from agreement import agreement
 from captions import Facts, Fit, captions, vocabulary
 from pools import SIZE, Pool, Pools, drawn_pool, facts_of, latents_pool, prior_pool
+from qdgs.clip.encoder import ClipEncoder
 from qdgs.compat import import_open_clip
 from qdgs.config import RunConfig, SearchConfig, load_config
 from qdgs.generators.shapes_vae import ShapesVAE
-from qdgs.guides.clip import ClipEncoder
 from qdgs.guides.prompts import PromptGuide
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search

@@ -148,18 +148,20 @@ def _groups(manifest: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
 
 def _prompts(guide: Mapping[str, Any]) -> str:
     objective = guide.get("objective") or {}
-    clip = guide.get("clip") or {}
+    clip = guide.get("clip") or {"model": guide.get("target") or guide.get("path") or guide.get("name")}
     model = " ".join(str(part) for part in (clip.get("model"), clip.get("pretrained")) if part)
     lines = [
-        f"- a good image: {_quoted(objective.get('positive'))}",
+        f"- a good image: {_quoted(objective.get('positive'))}" if objective.get("positive") else "",
         f"- not: {_quoted(objective.get('negative'))}" if objective.get("negative") else "",
     ]
     lines += [
-        f"- `{measure['name']}`: from {_quoted(measure['low'])} to {_quoted(measure['high'])}"
+        f"- `{measure['name']}`: from {_quoted(measure['low']) or 'low'} to "
+        f"{_quoted(measure['high']) or 'high'}"
         for measure in guide.get("measures") or []
     ]
     listed = "\n".join(line for line in lines if line)
-    return f"The guide `{model or 'unknown'}` scored images against these words:\n\n{listed}"
+    by = " against these words" if clip is guide.get("clip") else ""
+    return f"The guide `{model or 'unknown'}` scored images{by}:\n\n{listed}"
 
 
 def _making(metadata: Mapping[str, Any]) -> str:

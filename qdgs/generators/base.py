@@ -1,7 +1,7 @@
 """What a generator is, and the names of the known ones."""
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,14 +9,22 @@ from torch import Tensor
 
 from qdgs.errors import GeneratorError
 
-GENERATORS: dict[str, str] = {
+GENERATORS: dict[str, Any] = {
     "dcgan-digiface": "qdgs.generators.dcgan:DCGANDigiFace",
+    "diffusers": "qdgs.generators.diffusers:load_diffusers",
+    "python": "qdgs.generators.own:python_generator",
+    "shapes-ddim": "qdgs.generators.shapes_ddim:shapes_ddim",
     "shapes-vae": "qdgs.generators.shapes_vae:ShapesVAE",
     "stylegan2": "qdgs.generators.stylegan2:StyleGAN2",
+    "torchscript": "qdgs.generators.own:TorchScriptGenerator",
 }
+"""Name → "module:attribute"; a user may add a class, a function or an object that is made already."""
 
 CONVERTERS: dict[str, str] = {"stylegan2": "qdgs.generators.stylegan2_convert:convert"}
 """Generators that other people's files can be converted for: a function of the file and the new folder."""
+
+SOURCES: dict[str, str] = {"diffusers": "qdgs.generators.diffusers_files:source_of"}
+"""Generators whose files may have to be fetched: a function of the options → its `Source`."""
 
 MICRO_BATCH = 64
 

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from qdgs.clip.encoder import PromptWarning
 from qdgs.config import GuideConfig
 from qdgs.errors import ConfigError
 from qdgs.guides.angle import angular_distance
 from qdgs.guides.base import Scores
-from qdgs.guides.clip import PromptWarning
 from qdgs.guides.uniqueness import UniquenessMemory
 
 _SAME_MEANING = 1e-5  # radians; prompts that differ in case alone have the same tokens

@@ -1,18 +1,26 @@
 """What a judge is, and the names of the known ones."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 from torch import Tensor
 
-JUDGES: dict[str, str] = {
+JUDGES: dict[str, Any] = {
+    "clip-zero-shot": "qdgs.judges.clip_zero_shot:ClipZeroShot",
     "face-light": "qdgs.judges.face_light:FaceLight",
     "faces-dlib": "qdgs.judges.faces_dlib:FacesDlib",
     "faces-xception": "qdgs.judges.faces_xception:FacesXception",
+    "image-classifier": "qdgs.judges.image_classifier:ImageClassifier",
+    "python": "qdgs.judges.own:python_judge",
     "shape-cnn": "qdgs.judges.shape_cnn:ShapeCNN",
     "shape-geometry": "qdgs.judges.shape_geometry:ShapeGeometry",
+    "torchscript": "qdgs.judges.own:TorchScriptJudge",
 }
+"""Name → "module:attribute"; a user may add a class, a function or an object that is made already."""
+
+SOURCES: dict[str, str] = {"clip-zero-shot": "qdgs.judges.clip_zero_shot:source_of"}
+"""Judges whose files may have to be fetched: a function of the options → its `Source`."""
 
 
 @runtime_checkable

@@ -197,7 +197,7 @@ def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
     named = ((role, getattr(config.judges, role), duty) for role, duty in ROLES.items())
     shared = judges_shared(config.judges)
     return [
-        (role, judge.name, duty.removesuffix(" and held no other role") if shared else duty)
+        (role, judge.who, duty.removesuffix(" and held no other role") if shared else duty)
         for role, judge, duty in named
         if judge is not None
     ]

@@ -180,7 +180,7 @@ def _measure_axis(
     measure: MeasureConfig, solutions: pd.DataFrame, settled: tuple[float, float] | None
 ) -> MeasureAxis:
     low, high = settled or (measure.range if measure.range != "auto" else _span(solutions[measure.name]))
-    return MeasureAxis(measure.name, low, high, measure.cells, measure.low[0], measure.high[0])
+    return MeasureAxis(measure.name, low, high, measure.cells, *measure.ends)
 
 
 def _span(values: "pd.Series[float]") -> tuple[float, float]:

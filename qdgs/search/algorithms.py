@@ -14,7 +14,11 @@ from ribs.emitters import (
     GradientArborescenceEmitter,
     IsoLineEmitter,
 )
-from ribs.emitters.opt import CMAEvolutionStrategy, SeparableCMAEvolutionStrategy
+from ribs.emitters.opt import (
+    CMAEvolutionStrategy,
+    LMMAEvolutionStrategy,
+    SeparableCMAEvolutionStrategy,
+)
 from ribs.schedulers import Scheduler
 from threadpoolctl import threadpool_limits
 
@@ -26,6 +30,10 @@ from qdgs.search.settings import ANNEALED_ALGORITHMS, GRADIENT_ALGORITHMS, STRAT
 
 LARGEST_FULL_COVARIANCE = 512
 """Above this dimension the evolution strategy adapts a diagonal covariance: a full one costs cubic time."""
+
+LARGEST_DIAGONAL_COVARIANCE = 2048
+"""Above this dimension it adapts a few directions (LM-MA-ES): so many latents are noise over pixels, in which
+no single one matters, but directions across many do."""
 
 CVT_SAMPLES_PER_CENTROID = 50
 
@@ -128,8 +136,11 @@ def _restarts(config: SearchConfig, archive: Any, prior: Prior, seed: int, index
 
 def _evolution_strategy(*, solution_dim: int, dtype: Any, **settings: Any) -> Any:
     """CMA-ES in float64 whatever the archive stores: in float32 its eigenvalues break down."""
-    full = solution_dim <= LARGEST_FULL_COVARIANCE
-    strategy = CMAEvolutionStrategy if full else SeparableCMAEvolutionStrategy
+    strategy: Any = CMAEvolutionStrategy
+    if solution_dim > LARGEST_FULL_COVARIANCE:
+        strategy = SeparableCMAEvolutionStrategy
+    if solution_dim > LARGEST_DIAGONAL_COVARIANCE:
+        strategy = LMMAEvolutionStrategy
     settings["lower_bounds"] = np.asarray(settings["lower_bounds"], np.float64)
     settings["upper_bounds"] = np.asarray(settings["upper_bounds"], np.float64)
     return strategy(solution_dim=solution_dim, dtype=np.float64, **settings)

@@ -76,7 +76,7 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     )
     whole = {
         **result.to_dict(),
-        "auditor": named.name,
+        "auditor": named.who,
         "shared": bool(shared),
         "warnings": warnings,
     }
@@ -178,17 +178,15 @@ def _notes(run: Run, scorer: Scorer) -> list[str]:
     notes = []
     if isinstance(judges.auditor, Named) and (shared := judges_shared(judges)):
         roles = " and the ".join(shared)
-        notes.append(
-            f"The auditor {judges.auditor.name} is also the {roles}: its grades are not independent."
-        )
+        notes.append(f"The auditor {judges.auditor.who} is also the {roles}: its grades are not independent.")
     elif judges.auditor:
         held = judges.held_by_the_auditor().items()
         notes += [
             f"Of the auditors {names} is also the {role}: those grades are not independent."
             for role, names in held
         ]
-    if judges.teacher and judges.auditor and judges.teacher.name != judges.auditor.name:
-        notes.append(f"The cuts between groups were placed with labels of {judges.teacher.name}.")
+    if judges.teacher and judges.auditor and judges.teacher.who != judges.auditor.who:
+        notes.append(f"The cuts between groups were placed with labels of {judges.teacher.who}.")
     return [*notes, *_taught(scorer, judges), *_chosen(run)]
 
 

@@ -23,12 +23,12 @@ from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array
 from qdgs.files import cache_folder
 from qdgs.generators.base import Generator, generate
-from qdgs.guides.prompts import PromptGuide
+from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.judges.panel import JudgePanel
 from qdgs.randomness import Stream, stream
 from qdgs.stages.frames import read_frame, write_frame
-from qdgs.stages.identity import code, identity
+from qdgs.stages.identity import code, guide_key, identity
 from qdgs.stages.judged_bank import known_rows
 from qdgs.stages.scoring import Scorer
 
@@ -119,10 +119,10 @@ class Bank:
     def scored(self, scorer: Scorer) -> pd.DataFrame:
         """Measures of the samples by their names, as the guide sees them."""
         guide = scorer.guide
-        key = [identity(guide.encoder), guide.config.model_dump(mode="json", include={"clip", "measures"})]
+        key = [*guide_key(guide), guide.config.model_dump(mode="json", include={"clip", "measures"})]
         return self._kept("scored", key, lambda: self._measured(guide))
 
-    def _measured(self, guide: PromptGuide) -> pd.DataFrame:
+    def _measured(self, guide: SearchGuide) -> pd.DataFrame:
         with torch.no_grad():
             measures = [guide.score(images).measures.cpu() for images in self.images()]
         return pd.DataFrame(torch.cat(measures).numpy(), columns=list(guide.measure_names))

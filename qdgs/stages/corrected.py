@@ -21,7 +21,7 @@ from qdgs.search.settings import settle
 from qdgs.search.state import Search
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.frames import read_frame, write_frame
-from qdgs.stages.identity import identity
+from qdgs.stages.identity import guide_key, identity
 from qdgs.stages.scoring import Scorer
 from qdgs.stages.search import ARCHIVE, METRICS, Settled
 
@@ -63,7 +63,7 @@ def random_archive(run: Run, scorer: Scorer, *, device: str, watch: Watch) -> pd
 
 
 def _read_by_random(run: Run, scorer: Scorer, settled: Settled) -> list[Any]:
-    models = [identity(scorer.generator), identity(scorer.guide.encoder)]
+    models = [identity(scorer.generator), *guide_key(scorer.guide)]
     configs = [settled.config.model_dump(mode="json"), scorer.guide.config.model_dump(mode="json")]
     return [*models, *configs, settled.calibration.as_dict(), run.config.seed]
 

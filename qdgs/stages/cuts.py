@@ -48,13 +48,13 @@ def settle_cuts(
         return Cuts(points, {})
     name = teacher_of(judges)
     teacher = load_judge(name, device=device, role="teacher")
-    check_attributes(automatic, teacher, name.name)
+    check_attributes(automatic, teacher, name.who)
     labelled = bank.judged(teacher)
     calibrated: dict[str, list[dict[str, Any]]] = {}
     for measure, group in automatic.items():
         found = _calibrated(samples[measure].to_numpy(), labelled, measure, group)
         points[measure] = [cut.value for cut in found]
-        told = {"teacher": name.name, "images": "random samples"}
+        told = {"teacher": name.who, "images": "random samples"}
         calibrated[measure] = [{**cut.to_json(), **told} for cut in found]
     return Cuts({measure: points[measure] for measure in dataset.groups}, calibrated)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from qdgs.config import plain
 from qdgs.datasets.duplicates import duplicate_distance
 from qdgs.datasets.flatten import flatten
 from qdgs.datasets.identities import Variations, small_offsets
@@ -26,7 +27,7 @@ from qdgs.stages.candidates import Candidates, rescorer
 from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
 from qdgs.stages.frames import read_frame
 from qdgs.stages.identity import identity
-from qdgs.stages.judges import teacher_of
+from qdgs.stages.judges import check_judges, teacher_of
 from qdgs.stages.nuisances import open_nuisances
 from qdgs.stages.scoring import Scorer, load_scorer
 from qdgs.stages.search import RESERVOIR, Settled
@@ -53,6 +54,9 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     """
     solutions = read_frame(run.path / RESERVOIR, "search")
     scorer = load_scorer(run, device=device)
+    check_judges(
+        run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide
+    )  # they may be others than at the search
     bank = open_bank(run, scorer, device=device)
     samples = bank.scored(scorer)
     cuts = settle_cuts(run.config.dataset, run.config.judges, bank, samples, device=device)
@@ -169,7 +173,7 @@ def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, d
     generator = {"name": config.generator.name, "options": config.generator.options}
     return manifest_metadata(
         generator={**generator, "sha256": identity(scorer.generator)},
-        guide=config.guide.model_dump(mode="json"),
+        guide=plain(config)["guide"],
         label=config.dataset.label,
         values={name: group.names for name, group in config.dataset.groups.items()},
         micro_batch=settled.micro_batch,
@@ -177,7 +181,7 @@ def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, d
         device=torch.device(device).type,
         version=version("qdgs"),
         cuts={**cuts.points, **cuts.calibrated},
-        judges={**{role: judge.name for role, judge in judges.items() if judge}, **shared},
+        judges={**{role: judge.who for role, judge in judges.items() if judge}, **shared},
         search={"algorithm": settled.algorithm, "evaluations": run.summary.get("evaluations")},
         report=report,
         layout=config.dataset.layout,

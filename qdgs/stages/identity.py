@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qdgs.config import PROMPTS
+from qdgs.guides.base import SearchGuide
+
 DEPTH = 4
 """How deep objects within objects are looked into."""
 
@@ -36,6 +39,13 @@ def code(model: object) -> str:
         return hashlib.sha256(inspect.getsource(module).encode()).hexdigest() if module else ""
     except (OSError, TypeError):
         return ""
+
+
+def guide_key(guide: SearchGuide) -> list[str]:
+    """What tells a guide from another; of one that a user brought its code counts too."""
+    if guide.config.name == PROMPTS:
+        return [identity(guide.encoder)]
+    return [guide.config.who, identity(guide.encoder), code(guide.encoder)]
 
 
 def _parts(value: object, depth: int) -> Iterator[bytes]:

@@ -7,36 +7,67 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 
+from qdgs.clip.encoder import ClipEncoder
 from qdgs.config import DatasetConfig, GroupConfig, JudgesConfig, RunConfig, audited_attributes
 from qdgs.errors import ConfigError
-from qdgs.judges.base import Judge
-from qdgs.parts import Device, load_judge
+from qdgs.guides.base import SearchGuide
+from qdgs.judges.base import JUDGES, Judge
+from qdgs.judges.own import check_rows
+from qdgs.parts import Device, is_brought, load_judge
 from qdgs.registry import nearest
-from qdgs.roles import Judges
+from qdgs.roles import Judges, Named
 
 
-def check_judges(config: RunConfig, *, device: Device = "cpu") -> None:
+def check_judges(
+    config: RunConfig, *, device: Device = "cpu", image_size: int = 64, guide: SearchGuide | None = None
+) -> None:
     """Load every judge and see that it tells what its role asks of it, before a search is spent.
 
+    Args:
+        config: Of the run.
+        device: Where judges work.
+        image_size: Of the generator, for a look at what a user's own judge tells of images.
+        guide: Whose CLIP no judge may be; None where it is not here.
+
     Raises:
-        ConfigError: A judge is unknown, or does not tell an attribute or value of a group.
+        ConfigError: A judge is unknown, does not tell an attribute or value of a group, or is the guide.
         InputError: A judge's weights are damaged.
     """
+    for place, one in config.judges.each():
+        _check_brought(one, place, device=device, image_size=image_size, guide=guide)
     judges, automatic = config.judges, automatic_groups(config.dataset)
     if judges.gate:
         load_judge(judges.gate, device=device, role="gate")
     if automatic:
         teacher = teacher_of(judges)
-        check_attributes(automatic, load_judge(teacher, device=device, role="teacher"), teacher.name)
+        check_attributes(automatic, load_judge(teacher, device=device, role="teacher"), teacher.who)
     if judges.auditor:
         auditor = load_judge(judges.auditor, device=device, role="auditor")
-        check_attributes(_audited(config.dataset, judges.auditor.name), auditor, judges.auditor.name)
-        _check_measures(config, auditor, judges.auditor.name)
+        check_attributes(_audited(config.dataset, judges.auditor.who), auditor, judges.auditor.who)
+        _check_measures(config, auditor, judges.auditor.who)
     for named, columns in readers(config):
         judge = load_judge(named, device=device, role=config.dataset.balance[columns[0]].judge)
         read = judge.judge(torch.zeros(1, 3, 64, 64, device=device))
         for column in columns:
-            check_column(column, read, named.name)
+            check_column(column, read, named.who)
+
+
+def _check_brought(
+    named: Named, place: str, *, device: Device, image_size: int, guide: SearchGuide | None
+) -> None:
+    """Look at a judge that the user brought: at its rows, and whether it is the guide."""
+    brought = is_brought(JUDGES, named)
+    if not (brought or "clip" in named.options):
+        return
+    judge = load_judge(named, device=device, role=place)
+    if brought:
+        check_rows(judge, torch.full((2, 3, image_size, image_size), 0.5, device=device), f"judges.{place}")
+    one, other = getattr(judge, "encoder", None), guide and guide.encoder
+    if isinstance(one, ClipEncoder) and isinstance(other, ClipEncoder) and one.sees_as(other):
+        raise ConfigError(
+            f"judges.{place}.clip: expected another CLIP than the guide's, got {one.name!r}, which embeds as "
+            f"{other.name!r} does: no guide judges"
+        )
 
 
 def readers(config: RunConfig) -> list[tuple[Judges, list[str]]]:

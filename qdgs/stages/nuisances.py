@@ -54,10 +54,10 @@ def open_nuisances(
         judge = load_judge(named, device=device, role=dataset.balance[columns[0]].judge)
         read = bank.judged(judge)
         for column in columns:
-            check_column(column, read, named.name)
+            check_column(column, read, named.who)
             _refuse_disguise(column, read, dataset)
             values = read.loc[read["accepted"].to_numpy(bool), column]
-            each.append(Nuisance.of_samples(column, named.name, values, dataset.balance[column].bins))
+            each.append(Nuisance.of_samples(column, named.who, values, dataset.balance[column].bins))
         judges.append((judge, columns))
     most = dataset.balance_candidates * -(-dataset.images // dataset.per_latent)
     return Nuisances(tuple(each), _Reading(judges, images, watch, most), dataset.balance_candidates)

@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from qdgs.errors import ConfigError
 from qdgs.generators.base import Generator, check_images
+from qdgs.guides.base import SearchGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
-from qdgs.guides.prompts import PromptGuide
 from qdgs.parts import Device, load_generator, load_guide
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run
@@ -33,7 +34,7 @@ class Scorer:
         Chang et al., AAAI 2024, arXiv 2312.14369 (L = b0·L_txt + b1·L_reg + b2·L_unq, f = 100 − 50·L).
     """
 
-    def __init__(self, generator: Generator, guide: PromptGuide, *, seed: int) -> None:
+    def __init__(self, generator: Generator, guide: SearchGuide, *, seed: int) -> None:
         self.generator = generator
         self.guide = guide
         self._weight = guide.config.weights.latent_norm
@@ -82,6 +83,12 @@ def load_scorer(run: Run, *, device: Device) -> Scorer:
     """The function of latents that a run searches."""
     generator = load_generator(run.config.generator, device=device)
     guide = load_guide(run.config.guide, device=device)
+    wanted = getattr(guide, "image_size", None)
+    if wanted not in (None, generator.image_size):
+        raise ConfigError(
+            f"guide: expected one for the generator's images of {generator.image_size} pixels, got "
+            f"{run.config.guide.who} for images of {wanted}; let it resize them, or take its image_size away"
+        )
     return Scorer(generator, guide, seed=run.config.seed)
 
 

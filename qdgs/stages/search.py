@@ -62,8 +62,8 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     Returns:
         The search's keys of summary.json.
     """
-    check_judges(run.config, device=device)
     scorer = load_scorer(run, device=device)
+    check_judges(run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide)
     search = _search(run, scorer, device=device, anew=anew)
     settled = {"search": search.config.model_dump(mode="json"), "calibration": search.calibration.as_dict()}
     write_json(run.path / SETTLED, settled)

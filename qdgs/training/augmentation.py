@@ -35,3 +35,47 @@ def rotate_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     turns = torch.rand(len(images), generator=generator, device=generator.device)
     return rotate(images, (2 * math.pi * turns).to(images.device))
+
+
+def flip_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images, left to right.
+
+    Args:
+        images: `(batch_size, channels, s, s)`.
+        generator: Draws which, on its own device.
+    """
+    mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def rotate_hues(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn the colours of each image about the grey axis by its own angle, uniform over the circle.
+
+    Greys, white paper among them, stay as they are; values that leave [0, 1] are clipped.
+
+    Args:
+        images: `(batch_size, 3, s, s)` in [0, 1].
+        generator: Draws the angles, on its own device.
+    """
+    turns = torch.rand(len(images), generator=generator, device=generator.device)
+    angles = (2 * math.pi * turns).to(images.device)
+    matrices = _hue_rotations(angles)
+    return torch.einsum("nij,njhw->nihw", matrices, images).clamp(0, 1)
+
+
+def without_color(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The mean of the three channels in all of them; nothing is drawn.
+
+    Args:
+        images: `(batch_size, 3, s, s)` in [0, 1].
+        generator: Not used.
+    """
+    return images.mean(dim=1, keepdim=True).expand_as(images)
+
+
+def _hue_rotations(angles: Tensor) -> Tensor:
+    """Rotations `(n, 3, 3)` about (1, 1, 1)/√3: cos·I + sin·[u]ₓ + (1 − cos)·uuᵀ (Rodrigues)."""
+    unit = 3**-0.5
+    cross = torch.tensor([[0.0, -unit, unit], [unit, 0.0, -unit], [-unit, unit, 0.0]]).to(angles)
+    cos, sin = angles.cos()[:, None, None], angles.sin()[:, None, None]
+    return cos * torch.eye(3).to(angles) + sin * cross + (1 - cos) / 3

@@ -11,9 +11,7 @@ class ShapeClassifier(nn.Module):
 
     Convolutions 3-16-32-64 (kernel 3, padding 1), each with 2×2 max-pooling, then linear 64·(s/8)² → 128 → 1.
     The pooling comes before the ReLU: both are monotone, so the values are those of the usual order at a
-    quarter of the work. Images enter as 1 − x, so that their white background is 0: with the background at 1
-    five of six units of a classifier trained on biased colours were dead, and one of five was beyond repair
-    even by balanced drawings.
+    quarter of the work.
 
     Args:
         image_size: Height and width s of the images, a multiple of 8.
@@ -43,7 +41,7 @@ class ShapeClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(batch_size,)` of images `(batch_size, 3, s, s)` in [0, 1]."""
-        logits: Tensor = self.head(self.features(1 - images))
+        logits: Tensor = self.head(self.features(images))
         return logits.squeeze(1)
 
 

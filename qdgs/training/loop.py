@@ -15,6 +15,7 @@ from qdgs.training.pixels import to_unit
 Schedule = Literal["constant", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+Weigh = Callable[[Tensor, Tensor], Tensor]
 
 # A batch goes through the network in parts of this many images, whose gradients add up to the batch's. On a
 # CPU this is a quarter faster: activations stay below the 32 MiB above which glibc maps fresh pages for each.
@@ -62,6 +63,7 @@ def train_classifier(
     schedule: Schedule = "constant",
     augment: Augmentation | None = None,
     precision: Precision = "float32",
+    weigh: Weigh | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> None:
     """Train a binary classifier in place: Adam from its initial state, cross-entropy of the logits.
@@ -81,6 +83,8 @@ def train_classifier(
         augment: Applied to each batch anew.
         precision: Of the network's arithmetic; weights, loss and optimizer stay in float32. On processors
             with instructions for it bfloat16 takes about half of the time.
+        weigh: Losses `(m,)` of some images, without gradients, and those images' rows `(m,)` → their weights
+            `(m,)`; 1 each without it.
         on_epoch: Called after each epoch, for instance to evaluate the model.
 
     Raises:
@@ -102,7 +106,8 @@ def train_classifier(
                 optimizer.param_groups[0]["lr"] = rate
                 batch = to_unit(images[rows])
                 batch = _laid_out(augment(batch, generator) if augment else batch)
-                loss += _step(model, optimizer, batch, targets[rows], precision) * len(rows)
+                wanted = targets[rows]
+                loss += _step(model, optimizer, batch, wanted, precision, rows, weigh) * len(rows)
             if on_epoch is not None:
                 on_epoch(Epoch(epoch + 1, loss.item() / len(images), rate))
 
@@ -124,6 +129,8 @@ def _step(
     images: Tensor,
     targets: Tensor,
     precision: Precision,
+    rows: Tensor,
+    weigh: Weigh | None,
 ) -> Tensor:
     optimizer.zero_grad()
     rounded = torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16")
@@ -132,7 +139,10 @@ def _step(
         part, wanted = images[start : start + PART], targets[start : start + PART]
         with rounded:
             logits = model(part).float()
-        loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / len(images)
+        losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        if weigh is not None:
+            losses = losses * weigh(losses.detach(), rows[start : start + PART])
+        loss = losses.sum() / len(images)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     optimizer.step()

@@ -1,8 +1,12 @@
 """Images as bytes, small enough to keep a whole training set in memory."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+BATCH = 256
 
 
 def to_pixels(images: Tensor, image_size: int | None = None) -> Tensor:
@@ -23,6 +27,12 @@ def to_pixels(images: Tensor, image_size: int | None = None) -> Tensor:
 def to_unit(images: Tensor) -> Tensor:
     """Images as float32 in [0, 1], from uint8 or float."""
     return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images.to(torch.float32)
+
+
+def unit_batches(images: Tensor, batch_size: int = BATCH) -> Iterator[Tensor]:
+    """Images as float32 in [0, 1], `(at most batch_size, channels, height, width)` at once."""
+    for start in range(0, len(images), batch_size):
+        yield to_unit(images[start : start + batch_size])
 
 
 def _rounded(images: Tensor) -> Tensor:

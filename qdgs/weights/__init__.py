@@ -14,6 +14,7 @@ from torch import Tensor
 from qdgs.errors import CorruptFileError
 
 FOLDER = Path(__file__).parent
+REMEDY = "install qdgs again"
 
 
 def card(name: str) -> dict[str, Any]:
@@ -28,16 +29,42 @@ def load_weights(name: str) -> dict[str, Tensor]:
     Raises:
         CorruptFileError: The file is missing, truncated or not the one that the card describes.
     """
-    path = FOLDER / name / "model.safetensors"
-    remedy = "install qdgs again"
+    return read_weights(FOLDER / name)
+
+
+def read_weights(folder: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
+    """The tensors of a folder of weights and their card, on the CPU.
+
+    Args:
+        folder: Holds `model.safetensors` and `card.json`.
+        remedy: What to do where they are damaged.
+
+    Raises:
+        CorruptFileError: The file is missing, truncated or not the one that the card describes.
+    """
+    content = _checked(folder, "model.safetensors", remedy)
+    try:
+        return load(content)
+    except SafetensorError:
+        raise CorruptFileError(f"{folder / 'model.safetensors'}: is no safetensors file; {remedy}") from None
+
+
+def check_weights(name: str, file: str) -> bytes:
+    """The content of a file of embedded weights, which is the one that their card describes.
+
+    Raises:
+        CorruptFileError: It is missing, truncated or another.
+    """
+    return _checked(FOLDER / name, file, REMEDY)
+
+
+def _checked(folder: Path, file: str, remedy: str) -> bytes:
+    path = folder / file
     try:
         content = path.read_bytes()
-        expected = card(name)["sha256"]
+        expected = json.loads((folder / "card.json").read_text())["sha256"]
     except (OSError, ValueError, KeyError):
         raise CorruptFileError(f"{path}: the weights or their card cannot be read; {remedy}") from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise CorruptFileError(f"{path}: expected the sha256 of its card, got another; {remedy}")
-    try:
-        return load(content)
-    except SafetensorError:
-        raise CorruptFileError(f"{path}: is no safetensors file; {remedy}") from None
+    return content

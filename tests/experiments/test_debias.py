@@ -1,5 +1,6 @@
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,11 @@ class Whole:
         self.attributes = {"shape": ("triangle", "square"), "color": ("red", "blue")}
 
     def judge(self, images: Tensor) -> pd.DataFrame:
-        return pd.DataFrame({"accepted": (images < 0.9).flatten(1).any(dim=1).numpy()})
+        accepted = (images < 0.9).flatten(1).any(dim=1).numpy()
+        scores = {f"{name}_score": np.full(len(images), np.nan) for name in self.attributes}
+        return pd.DataFrame(
+            {**dict.fromkeys(self.attributes), **scores, "accepted": accepted, "quality": 1.0 * accepted}
+        )
 
 
 def median_edges(config: RunConfig) -> float:
@@ -149,6 +154,29 @@ def test_scores_are_means_over_the_last_epochs(protocol):
     groups = [row[group] for group in protocol.GROUPS]
     assert row["accuracy"] == pytest.approx(np.mean(groups))
     assert row["worst_group"] <= min(groups) + 1e-9
+
+
+def test_a_unit_responds_if_any_image_activates_it(protocol):
+    classifier = protocol.new_classifier(0, protocol.QUICK)
+    images = protocol.test_pictures(0, protocol.QUICK).images
+    hidden = classifier.features[-2]
+    with torch.no_grad():
+        hidden.weight.zero_()
+        hidden.bias.copy_(torch.where(torch.arange(len(hidden.bias)) < 16, 1.0, -1.0))
+    assert protocol.responding_share(classifier, images) == 16 / len(hidden.bias)
+
+
+def test_a_dead_biased_classifier_is_trained_again_from_other_weights(debias, protocol, tmp_path):
+    cell = protocol.Cell(0.98, 0, "biased")
+    rows = {}
+    for name, settings in {
+        "alive": replace(protocol.QUICK, responding=0.0),
+        "dead": replace(protocol.QUICK, responding=1.1, starts=3),
+    }.items():
+        rows[name] = debias.Study(settings, tmp_path / "none.yaml", tmp_path / name).train(cell)
+    assert (rows["alive"]["starts"], rows["dead"]["starts"]) == (1, 3)
+    first, third = (protocol.new_classifier(0, protocol.QUICK, start).head.weight for start in (0, 2))
+    assert not torch.equal(first, third)
 
 
 def test_a_second_call_trains_only_what_is_missing(debias, tmp_path, capsys):

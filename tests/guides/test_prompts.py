@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from qdgs.clip.encoder import ClipEncoder, PromptWarning
 from qdgs.config import GuideConfig
 from qdgs.errors import ConfigError
 from qdgs.guides.base import Guide
-from qdgs.guides.clip import ClipEncoder, PromptWarning
 from qdgs.guides.prompts import PromptGuide
 
 PROMPTS: dict[str, Any] = {

@@ -53,10 +53,10 @@ def test_the_strategy_works_in_float64_and_the_archive_in_float32():
     assert scheduler.emitters[0].ask().dtype == np.float64
 
 
-def test_many_latents_get_a_diagonal_covariance():
-    few, many = build("cma_mae", latent_dim=8), build("cma_mae", latent_dim=600)
-    names = [type(scheduler.emitters[0]._opt).__name__ for scheduler in (few, many)]
-    assert names == ["CMAEvolutionStrategy", "SeparableCMAEvolutionStrategy"]
+def test_many_latents_get_a_diagonal_covariance_and_very_many_a_few_directions():
+    sizes = [build("cma_mae", latent_dim=latent_dim) for latent_dim in (8, 600, 3000)]
+    names = [type(scheduler.emitters[0]._opt).__name__ for scheduler in sizes]
+    assert names == ["CMAEvolutionStrategy", "SeparableCMAEvolutionStrategy", "LMMAEvolutionStrategy"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -5,7 +5,14 @@ import pytest
 import scipy.ndimage
 import torch
 
-from qdgs.training.augmentation import rotate, rotate_randomly
+from qdgs.training.augmentation import (
+    _hue_rotations,
+    flip_randomly,
+    rotate,
+    rotate_hues,
+    rotate_randomly,
+    without_color,
+)
 
 
 @pytest.fixture
@@ -53,3 +60,33 @@ def test_each_image_gets_its_own_angle_and_the_seed_settles_them(images):
     again = rotate_randomly(same, torch.Generator().manual_seed(2))
     assert torch.equal(first, again)
     assert all(not torch.equal(first[0], other) for other in first[1:])
+
+
+def test_hues_turn_as_colorsys_turns_them_and_greys_stay():
+    quarter = torch.tensor([2 * math.pi / 3])
+    red = torch.tensor([0.8, 0.1, 0.1])[None, :, None, None]
+    turned = torch.einsum("nij,njhw->nihw", _hue_rotations(quarter), red)
+    torch.testing.assert_close(turned.flatten(), torch.tensor([0.1, 0.8, 0.1]))
+    grey = torch.full((5, 3, 2, 2), 0.3)
+    torch.testing.assert_close(rotate_hues(grey, torch.Generator().manual_seed(0)), grey)
+
+
+def test_hues_keep_their_mean_where_nothing_is_clipped(images):
+    muted = 0.4 + 0.1 * images
+    turned = rotate_hues(muted, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(turned.mean(1), muted.mean(1))
+    assert not torch.allclose(turned, muted)
+
+
+def test_without_color_every_channel_is_the_mean(images):
+    grey = without_color(images, torch.Generator())
+    torch.testing.assert_close(grey, images.mean(1, keepdim=True).repeat(1, 3, 1, 1))
+
+
+def test_flips_mirror_about_half_of_the_images():
+    images = torch.rand(400, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    flipped = flip_randomly(images, torch.Generator().manual_seed(2))
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    kept = (flipped == images).flatten(1).all(1)
+    assert (mirrored ^ kept).all()
+    assert 150 < int(mirrored.sum()) < 250

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from qdgs.clip.encoder import ClipEncoder
 from qdgs.config import load_config
-from qdgs.guides.clip import ClipEncoder
 from qdgs.guides.prompts import PromptGuide
 
 ROOT = Path(__file__).parents[2]

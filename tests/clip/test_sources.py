@@ -1,79 +1,35 @@
+import importlib.util
 import json
 import shutil
 import socket
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
 
+from qdgs import hub as hub_files
+from qdgs.clip.encoder import ClipEncoder, ClipWarning
+from qdgs.clip.sources import EMBEDDED, ClipSource, describe
 from qdgs.compat import import_open_clip
 from qdgs.errors import ConfigError, CorruptFileError, InputError, MissingPackageError
-from qdgs.guides import clip_sources
-from qdgs.guides.clip import ClipEncoder
-from qdgs.guides.clip_sources import EMBEDDED, describe, fetch
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
+
+def fetch(model: str, pretrained: str | None = None) -> None:
+    ClipSource(model, pretrained).fetch()
+
 
 IMAGES = torch.linspace(0, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The part of the Hugging Face Hub that a download asks for: files of one repository, org/tiny."""
-
-    def __init__(self, folder: Path, *args: object) -> None:
-        self.folder = folder
-        super().__init__(*args)  # type: ignore[arg-type]
-
-    def do_HEAD(self) -> None:
-        self.answer()
-
-    def do_GET(self) -> None:
-        body = self.answer()
-        self.wfile.write(body)
-
-    def answer(self) -> bytes:
-        prefix = "/org/tiny/resolve/main/"
-        path = self.folder / self.path.removeprefix(prefix)
-        if not (self.path.startswith(prefix) and path.is_file()):
-            self.send_response(404)
-            self.send_header(
-                "X-Error-Code", "EntryNotFound" if self.path.startswith(prefix) else "RepoNotFound"
-            )
-            self.end_headers()
-            return b""
-        body = path.read_bytes()
-        self.send_response(200)
-        self.send_header("ETag", f'"{path.name}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        return body
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    return tmp_path / "hub"
-
-
 @pytest.fixture
-def hub(tiny_clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, tiny_clip_folder)) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield endpoint
-        server.shutdown()
+def hub(hub_of: Callable[[Mapping[str, Path]], str], tiny_clip_folder: Path) -> str:
+    return hub_of({"org/tiny": tiny_clip_folder})
 
 
 @pytest.fixture
@@ -124,7 +80,8 @@ def test_a_tag_brings_its_own_preprocessing_and_activation(
 def test_a_checkpoint_file_may_stand_for_a_tag(tiny_architecture: str, tiny_clip_folder: Path) -> None:
     checkpoint = str(tiny_clip_folder / "open_clip_model.safetensors")
     assert describe(tiny_architecture, checkpoint) is None
-    encoder = ClipEncoder.load(tiny_architecture, checkpoint, device="cpu")
+    with pytest.warns(ClipWarning, match="a checkpoint file brings no preprocessing"):
+        encoder = ClipEncoder.load(tiny_architecture, checkpoint, device="cpu")
     plain = ClipEncoder.load(f"local-dir:{tiny_clip_folder}", device="cpu")
     assert torch.equal(encoder.encode_text(["red"]), plain.encode_text(["red"]))
 
@@ -146,7 +103,7 @@ def test_a_refused_connection_is_one_sentence_at_once(monkeypatch: pytest.Monkey
 
 
 def test_a_network_that_swallows_everything_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_sources, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(hub_files, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
@@ -200,11 +157,9 @@ def test_wrong_names_are_one_sentence_with_the_nearest(
             ask(model, pretrained)
 
 
-@pytest.mark.skipif(
-    clip_sources.importlib.util.find_spec("transformers") is not None, reason="it is installed"
-)
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is not None, reason="it is installed")
 def test_a_text_tower_of_another_package_says_how_to_install_it() -> None:
-    with pytest.raises(MissingPackageError, match="pip install transformers"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'qdgs"):
         describe("ViT-B-16-SigLIP", "webli")
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from qdgs.clip.encoder import ClipEncoder
+from qdgs.clip.preprocessing import Preprocessing
+from qdgs.clip.sources import EMBEDDED
 from qdgs.compat import import_open_clip
-from qdgs.guides.clip import ClipEncoder, Preprocessing
-from qdgs.guides.clip_sources import EMBEDDED
 
 
 @pytest.fixture(scope="module")

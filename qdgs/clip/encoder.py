@@ -1,60 +1,29 @@
 """CLIP: images and prompts → unit vectors on one sphere."""
 
 import re
-from dataclasses import dataclass
+import warnings
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qdgs.clip.preprocessing import Preprocessing
+from qdgs.clip.sources import FOLDER_PREFIX, ClipFiles, ClipSource
 from qdgs.compat import import_open_clip
 from qdgs.errors import CorruptFileError
-from qdgs.guides.clip_sources import FOLDER_PREFIX, ClipFiles, locate
-from qdgs.guides.clip_sources import describe as describe
-from qdgs.guides.clip_sources import fetch as fetch
+
+SAME_MODEL = 1 - 1e-4
+"""Cosine from which on two embeddings are one model's; weights stored in half precision stay above it."""
 
 
-class PromptWarning(UserWarning):
+class ClipWarning(UserWarning):
+    """A CLIP may not see what its user thinks it does."""
+
+
+class PromptWarning(ClipWarning):
     """A prompt may not mean to the model what it means to the reader."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """Images in [0, 1] → the input of an image tower, in tensors all the way, so that gradients flow.
-
-    Resized to the model's own size (antialiased; not at all where the size is right already), clamped to
-    [0, 1] as an 8-bit image would be, normalised. Square images, for which open_clip's ways of resizing
-    (shortest, longest, squash) are one.
-
-    Attributes:
-        size: Height and width in pixels.
-        mean: One a channel.
-        std: One a channel.
-        interpolation: "bicubic" or "bilinear".
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str = "bicubic"
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Self:
-        """The preprocessing that an open_clip model was trained with."""
-        config = import_open_clip().get_model_preprocess_cfg(model)
-        size, mean, std = config["size"], config["mean"], config["std"]
-        height, width = (size, size) if isinstance(size, int) else size
-        interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
-        return cls((height, width), tuple(mean), tuple(std), interpolation)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Preprocess images `(batch_size, 3, height, width)` in [0, 1]."""
-        images = images.float()
-        if tuple(images.shape[-2:]) != self.size:
-            images = F.interpolate(images, self.size, mode=self.interpolation, antialias=True).clamp(0, 1)
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (images - mean) / std
 
 
 class ClipEncoder:
@@ -80,7 +49,14 @@ class ClipEncoder:
         self._vocabulary = _words(self.card.get("vocabulary", []))
 
     @classmethod
-    def load(cls, model: str, pretrained: str | None = None, *, device: torch.device | str) -> Self:
+    def load(
+        cls,
+        model: str,
+        pretrained: str | None = None,
+        *,
+        device: torch.device | str,
+        place: str = "guide.clip",
+    ) -> Self:
         """Load a CLIP, fetching its weights where they are not on this machine.
 
         Args:
@@ -88,23 +64,31 @@ class ClipEncoder:
                 open_clip architecture such as `ViT-B-32`.
             pretrained: For an architecture: open_clip's tag of the weights, or a checkpoint file.
             device: Where it is to work.
+            place: The key of the configuration that names it, for errors.
 
         Raises:
             ConfigError: The model or its pretrained tag is unknown.
             CorruptFileError: The weights fail their hash or cannot be read.
-            InputError: The weights are not on this machine, and there is no network.
+            MissingModelError: The weights are not on this machine, and there is no network.
             MissingPackageError: The text tower needs a package that is not installed.
         """
-        files = locate(model, pretrained)
+        files = ClipSource(model, pretrained, place).locate()
+        if files.doubt:
+            warnings.warn(f"{place}.pretrained: {files.doubt}", ClipWarning, stacklevel=2)
         open_clip = import_open_clip()
         tower = _create_model(open_clip, files, torch.device(device))
-        return cls(tower, open_clip.get_tokenizer(files.tokenizer), name=model, card=files.card)
+        return cls(tower, _tokenizer(open_clip, files), name=model, card=files.card)
 
     @property
     def device(self) -> torch.device:
         """Where the encoder works."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def logit_scale(self) -> float:
+        """By what it multiplies cosines before a softmax over prompts: its inverse temperature."""
+        return float(self.model.logit_scale.exp())
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """Embed prompts, without gradients.
@@ -121,8 +105,8 @@ class ClipEncoder:
         """Embed images; gradients flow to them.
 
         Args:
-            images: `(batch_size, 3, height, width)` in [0, 1], square, of any size and precision, on the
-                encoder's device.
+            images: `(batch_size, 3, height, width)` in [0, 1], of any size and precision, on the encoder's
+                device.
 
         Returns:
             Unit vectors `(batch_size, embedding_dim)`, float32.
@@ -130,6 +114,22 @@ class ClipEncoder:
         with torch.autocast(self.device.type, enabled=False):
             features = self.model.encode_image(self.preprocessing(images))
             return F.normalize(features, dim=-1)
+
+    def sees_as(self, other: Self) -> bool:
+        """Whether another encoder is this very model, whatever its name and the file that it comes from.
+
+        Both embed a ramp of grey, and two words, to the same place.
+        """
+        ramp = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+        pairs = [
+            (one.encode_images(ramp.to(one.device)), one.encode_text(["red", "a person"]))
+            for one in (self, other)
+        ]
+        (image, text), (other_image, other_text) = pairs
+        if image.shape != other_image.shape:
+            return False
+        cosines = [(image.cpu() * other_image.cpu()).sum(-1), (text.cpu() * other_text.cpu()).sum(-1)]
+        return bool(torch.cat(cosines).amin() > SAME_MODEL)
 
     def unknown_words(self, prompts: list[str]) -> list[str]:
         """Words of the prompts that the model never saw, where its card lists a `vocabulary`."""
@@ -162,10 +162,28 @@ def _create_model(open_clip: Any, files: ClipFiles, device: torch.device) -> nn.
             device=device,
             force_quick_gelu=files.quick_gelu,
             force_preprocess_cfg=files.preprocessing,
+            text_cfg=files.text,
         )
     except Exception as error:  # open_clip lets through whatever torch, safetensors or the shapes raise
-        reason = " ".join(str(error).split())[:200]
-        raise CorruptFileError(
-            f"{files.weights}: cannot be read as the weights of a CLIP: {reason}"
-        ) from error
+        raise _unreadable(files.weights, "the weights of a CLIP", error) from error
     return model
+
+
+def _tokenizer(open_clip: Any, files: ClipFiles) -> Any:
+    """As `open_clip.get_tokenizer` makes it, of files that are here: transformers would ask the network."""
+    length = files.text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    options = dict(files.text.get("tokenizer_kwargs", {}))
+    if files.tokenizer is None:
+        return open_clip.SimpleTokenizer(context_length=length, **options)
+    mode = files.text.get("tokenizer_mode")
+    try:
+        return open_clip.tokenizer.HFTokenizer(
+            str(files.tokenizer), context_length=length, tokenizer_mode=mode, **options
+        )
+    except Exception as error:  # transformers lets through whatever its many kinds raise
+        raise _unreadable(files.tokenizer, "a tokenizer of transformers", error) from error
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> CorruptFileError:
+    reason = " ".join(str(error).split())[:200]
+    return CorruptFileError(f"{path}: cannot be read as {what}: {reason}")

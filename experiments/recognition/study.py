@@ -1,0 +1,282 @@
+"""Does pre-training a face recogniser on a qdgs set help the group that random samples show least?
+
+Two narrow IR-18s of equal size (and more with --arms) are pre-trained on as many identities:
+
+    random         random samples of dcgan-digiface
+    random-gated   random samples in which the gate of configs/faces.yaml sees a face
+    qdgs           the dataset of a qdgs run, balanced by apparent lightness
+    none           not pre-trained
+
+Each goes on with the same biased "real" set: held-out latents of the same generator, seven identities of
+every other group for one of the rarest. They are verified on held-out pairs, balanced over the groups.
+
+    qdgs run configs/faces.yaml --out RUN
+    python experiments/recognition/study.py --run RUN --out OUT
+    python experiments/recognition/study.py --quick --out OUT
+
+The last takes minutes: a search guided by pixels stands in for RUN. OUT/results.csv has a row for each
+pretraining, seed and group, and one for all pairs; a second call does what is missing. Beside it lie
+intervals.csv, accuracy.png, sets.csv (groups of what was pre-trained on), and all that was made on the way,
+each recogniser with its verification.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+import torch
+
+from qdgs.errors import InputError, QdgsError
+from qdgs.files import fingerprint, read_json, write_json, write_text
+from qdgs.recognition.benchmark import ALL, Benchmark, group_table, verify_run
+from qdgs.recognition.bins import read_bin
+from qdgs.recognition.pairs import read_groups
+from qdgs.recognition.train_run import train_recogniser
+from qdgs.recognition_config import RecognitionConfig, parse_recognition
+from qdgs.report.style import save
+from recognition_sets import FULL, GROUPS, QUICK, Faces, Sizes
+from recognition_summary import draw_study, intervals, verdict
+
+ARMS = ("random", "random-gated", "qdgs", "none")
+COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
+STAND_IN = (
+    "qdgs: no run was given, so its set comes from a short search whose guide is the luminance of pixels, "
+    "not a CLIP with prompts; give --run for the study itself"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recogniser."""
+
+    pretraining: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a process needs to do its part.
+
+    Attributes:
+        sizes: How large everything is.
+        out: Folder of results and of everything on the way.
+        run: Folder of the qdgs run, None for the stand-in.
+        device: Where recognisers train.
+    """
+
+    sizes: Sizes
+    out: Path
+    run: Path | None
+    device: str
+
+    @property
+    def faces(self) -> Faces:
+        """Where the sets come from."""
+        return Faces(self.sizes, self.out, self.run)
+
+    def check(self) -> None:
+        """Refuse a folder with results of other sizes or another run.
+
+        Raises:
+            InputError: It holds those.
+        """
+        path = self.out / "study.json"
+        told = {
+            "sizes": json.loads(json.dumps(asdict(self.sizes))),
+            "run": str(self.run or ""),
+        }
+        if path.exists() and fingerprint(read_json(path)) != fingerprint(told):
+            raise InputError(
+                f"{self.out}: expected a new folder or one of this study, got one with other sizes or "
+                "another run; choose another --out"
+            )
+        write_json(path, told)
+
+    def prepare(self, seed: int, arms: Sequence[str]) -> list[dict[str, Any]]:
+        """Make a seed's sets, but those that are there; the groups of those to pre-train on."""
+        folder, faces = self.out / f"seed-{seed}", self.faces
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "pairs.bin").is_file():
+            faces.write_pairs(folder / "pairs.bin", seed)
+        if not (folder / "real").is_dir():
+            faces.write_real(folder / "real", seed)
+        for arm in arms:
+            if arm != "none" and not (folder / f"set-{arm}.json").is_file():
+                shutil.rmtree(folder / f"set-{arm}", ignore_errors=True)
+                counts = faces.write_pretraining(folder / f"set-{arm}", arm, seed)
+                write_json(folder / f"set-{arm}.json", counts)
+        return [
+            {"pretraining": arm, "seed": seed, "group": group, "identities": n}
+            for arm in arms
+            if arm != "none"
+            for group, n in read_json(folder / f"set-{arm}.json").items()
+        ]
+
+    def train(self, cell: Cell) -> list[dict[str, Any]]:
+        """Train one recogniser, verify it, and give its rows."""
+        folder = self.out / f"seed-{cell.seed}"
+        pretrained = folder / f"pretrained-{cell.pretraining}"
+        trained = folder / f"trained-{cell.pretraining}"
+        if cell.pretraining != "none":
+            config = self._config(folder / f"set-{cell.pretraining}", cell.seed, pretraining=True)
+            train_recogniser(config, pretrained, device=self.device)
+        start = None if cell.pretraining == "none" else pretrained
+        config = self._config(folder / "real", cell.seed, pretraining=False, start=start)
+        train_recogniser(config, trained, device=self.device)
+        pairs = read_bin(folder / "pairs.bin").grouped(read_groups(folder / "pairs.csv"))
+        result = verify_run(trained, Benchmark("pairs", pairs), device=self.device)
+        table = group_table(result)[["group", "accuracy", "n"]]
+        return [{**asdict(cell), **row} for row in table.to_dict("records")]
+
+    def _config(
+        self, folder: Path, seed: int, *, pretraining: bool, start: Path | None = None
+    ) -> RecognitionConfig:
+        sizes = self.sizes
+        epochs = sizes.pretrain_epochs if pretraining else sizes.real_epochs
+        # in the proportions of the published 12, 20 and 24 of 26
+        milestones = sorted({max(round(epochs * share), 1) for share in (12 / 26, 20 / 26, 24 / 26)})
+        return parse_recognition(
+            {
+                "kind": "recognition",
+                "seed": seed,
+                "data": {"folder": str(folder)},
+                "image_size": sizes.image_size,
+                "backbone": {
+                    "name": "ir18", "width": sizes.width, "embedding": sizes.embedding, "dropout": 0.1
+                },
+                "head": {"name": "adaface"},
+                "training": {
+                    "epochs": epochs,
+                    "batch_size": sizes.batch_size,
+                    "learning_rate": sizes.pretrain_rate if pretraining else sizes.real_rate,
+                    "milestones": milestones,
+                    "precision": "bfloat16",
+                },
+                "pretrained": str(start) if start else None,
+            }
+        )  # fmt: skip
+
+
+def carry_out(study: Study, seeds: int, arms: Sequence[str], workers: int) -> pd.DataFrame:
+    """Do what is missing, and return all rows."""
+    study.check()
+    rows = known_rows(study.out / "results.csv")
+    if study.run is None and "qdgs" in arms:
+        print(STAND_IN, flush=True)
+    prepared: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        begun = time.monotonic()
+        prepared += study.prepare(seed, arms)
+        print(f"sets of seed {seed}: {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"random samples by group: {study.faces.pool_counts()}", flush=True)
+    write_text(study.out / "sets.csv", pd.DataFrame(prepared).to_csv(index=False))
+    done = set(zip(rows["pretraining"], rows["seed"], strict=True))
+    missing = [
+        Cell(arm, seed) for seed, arm in itertools.product(range(seeds), arms) if (arm, seed) not in done
+    ]
+    for cell, found, seconds in _trained(study, missing, workers):
+        rows = write_rows(study.out / "results.csv", rows, found)
+        print(_line(cell, found, seconds), flush=True)
+    return rows
+
+
+def _trained(study: Study, cells: Sequence[Cell], workers: int) -> Any:
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+        yield from parallel(joblib.delayed(_train)(study, cell) for cell in cells)
+
+
+def _train(study: Study, cell: Cell) -> tuple[Cell, list[dict[str, Any]], float]:
+    begun = time.monotonic()
+    torch.set_num_threads(1)
+    return cell, study.train(cell), time.monotonic() - begun
+
+
+def known_rows(path: Path) -> pd.DataFrame:
+    """Rows of an earlier call.
+
+    Raises:
+        InputError: The file holds something else.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        rows = pd.read_csv(path)
+    except ValueError:
+        rows = pd.DataFrame()
+    if list(rows.columns) != COLUMNS:
+        raise InputError(f"{path}: expected rows of this study, got something else; choose another --out")
+    return rows
+
+
+def write_rows(path: Path, rows: pd.DataFrame, found: list[dict[str, Any]]) -> pd.DataFrame:
+    """Add a recogniser's rows; the file is replaced as a whole."""
+    rows = pd.DataFrame([*rows.to_dict("records"), *found], columns=COLUMNS)
+    order = {"pretraining": ARMS.index, "group": [*GROUPS, ALL].index, "seed": int}
+    keys = pd.DataFrame({column: rows[column].map(key) for column, key in order.items()})
+    rows = rows.loc[keys.sort_values(["pretraining", "seed", "group"]).index].reset_index(drop=True)
+    write_text(path, rows.to_csv(index=False, float_format="%.6g"))
+    return rows
+
+
+def _line(cell: Cell, found: list[dict[str, Any]], seconds: float) -> str:
+    numbers = "  ".join(f"{row['group']} {row['accuracy']:.3f}" for row in found)
+    return f"{cell.pretraining:<13}seed {cell.seed}  {numbers}  {seconds:.0f} s"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Pre-train face recognisers on random samples and on a qdgs set."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of results and what leads to them")
+    parser.add_argument(
+        "--run", type=Path, help="folder of a qdgs run of dcgan-digiface (not with --quick alone)"
+    )
+    parser.add_argument("--seeds", type=int, help="seeds 0 to N-1: three, with --quick one")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["random", "qdgs"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--workers", type=int, default=min(2, os.cpu_count() or 1), help="recognisers at a time"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    given = parser.parse_args(argv)
+    if given.run is None and not given.quick and "qdgs" in given.arms:
+        parser.error("--run: expected the folder of a qdgs run; only --quick lets something stand in for it")
+    for name in ("seeds", "workers"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            parser.error(f"--{name}: expected at least 1, got {getattr(given, name)}")
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Carry out the study; write intervals, figure and verdict."""
+    given = arguments(argv)
+    study = Study(QUICK if given.quick else FULL, given.out, given.run, given.device)
+    rows = carry_out(study, given.seeds or (1 if given.quick else 3), given.arms, given.workers)
+    table = intervals(rows)
+    write_text(study.out / "intervals.csv", table.to_csv(index=False, float_format="%.6g"))
+    print(table.to_string(index=False, float_format="{:.4f}".format))
+    for sentence in verdict(table, study.faces.rarest):
+        print(sentence)
+    note = "a search by pixels stands in for the qdgs run" if study.run is None else str(study.run)
+    save(draw_study(rows, study.faces.rarest, note), study.out / "accuracy.png")
+    print(f"{study.out / 'results.csv'} · {study.out / 'accuracy.png'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except QdgsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)

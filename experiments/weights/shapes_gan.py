@@ -1,0 +1,161 @@
+"""Train the embedded GAN `shapes-gan`, generator and discriminator, on colour-biased drawings of 64 pixels.
+
+    python experiments/weights/shapes_gan.py --out qdgs/weights/shapes-gan
+
+Hinge losses, two steps of the discriminator for one of the generator; what is kept of the generator is its
+moving average. Every `--every` steps it writes a checkpoint, a row of `log.csv` and a sheet of samples into
+`--work`; a second call goes on from the checkpoint. The same seed, machine and thread count give the same
+weights.
+
+The rows of the log are read by the judge of geometry, who takes no part in the training.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+import qdgs
+from qdgs.datasets.drawing import biased_shapes
+from qdgs.fairness.shares import normalize
+from qdgs.generators.shapes_gan import (
+    IMAGE_SIZE,
+    LATENT_DIM,
+    GanDiscriminator,
+    GanGenerator,
+    NetworkGenerator,
+    gan_tensors,
+)
+from qdgs.training.adversarial import GanSettings, GanTraining, Losses
+from qdgs.training.initial import seeded
+from qdgs.training.pixels import to_pixels
+from weights_card import save_weights
+
+GROUPS = ("red/triangle", "blue/triangle", "red/square", "blue/square")
+ROWS = 8
+
+
+def drawings(n: int, bias: float, seed: int) -> Tensor:
+    """Biased drawings `(n, 3, 64, 64)`, uint8."""
+    rng = qdgs.stream(seed, qdgs.Stream.DRAWING)
+    return to_pixels(biased_shapes(n, bias, rng, image_size=IMAGE_SIZE)[0])
+
+
+def new_training(args: argparse.Namespace) -> GanTraining:
+    """A training at its first step, or where its checkpoint is."""
+    random = torch.Generator().manual_seed(args.seed)
+    training = GanTraining(
+        seeded(GanGenerator, random),
+        seeded(GanDiscriminator, random),
+        drawings(args.drawings, args.bias, args.seed),
+        GanSettings(
+            batch_size=args.batch_size,
+            generator_rate=args.generator_rate,
+            discriminator_rate=args.discriminator_rate,
+            averaging=args.averaging,
+        ),
+        random,
+        latent_dim=LATENT_DIM,
+    )
+    if (args.work / "checkpoint.pt").exists():
+        training.load_state_dict(torch.load(args.work / "checkpoint.pt", weights_only=True))
+    return training
+
+
+def samples(training: GanTraining, n: int, seed: int) -> Tensor:
+    """Random samples `(n, 3, 64, 64)` of the moving average, the same latents every time."""
+    generator = NetworkGenerator(training.averaged, LATENT_DIM, IMAGE_SIZE)
+    latents = generator.sample_latents(n, qdgs.stream(seed, qdgs.Stream.RANDOM_SAMPLES))
+    return torch.cat(list(qdgs.generate(generator, latents)))
+
+
+def judged(images: Tensor) -> dict[str, float]:
+    """What share of the images is whole, and of those the share of each group."""
+    read = qdgs.load_judge("shape-geometry").judge(images)
+    whole = read[read["accepted"]]
+    groups = (whole["color"] + "/" + whole["shape"]).value_counts()
+    counts = np.array([groups.get(name, 0) for name in GROUPS])
+    shares = dict(zip(GROUPS, np.nan_to_num(normalize(counts)).round(4).tolist(), strict=True))
+    return {"accepted": round(float(read["accepted"].mean()), 4), **shares}
+
+
+def write_sheet(images: Tensor, path: Path) -> None:
+    """A picture of the first 64 images, eight a row."""
+    pixels = to_pixels(images[: ROWS * ROWS]).permute(0, 2, 3, 1).numpy()
+    sheet = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=120)
+    side = ROWS * sheet.shape[1]
+    tiled = sheet.reshape(ROWS, ROWS, *sheet.shape[1:]).transpose(0, 2, 1, 3, 4).reshape(side, side, 3)
+    Image.fromarray(tiled).save(path)
+
+
+def record(training: GanTraining, losses: Losses, seconds: float, args: argparse.Namespace) -> None:
+    """Checkpoint, row of the log, and sheet of samples."""
+    images = samples(training, args.judged, args.seed)
+    row: dict[str, Any] = {
+        "step": training.steps,
+        "seconds": round(seconds, 1),
+        "generator_loss": round(losses.generator, 4),
+        "discriminator_loss": round(losses.discriminator, 4),
+        **judged(images),
+    }
+    write_sheet(images, args.work / "samples.png")
+    log = args.work / "log.csv"
+    pd.DataFrame([row]).to_csv(log, mode="a", header=not log.exists(), index=False)
+    unfinished = args.work / "checkpoint.part"
+    torch.save(training.state_dict(), unfinished)
+    unfinished.replace(args.work / "checkpoint.pt")
+    print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+
+
+def train(args: argparse.Namespace) -> GanTraining:
+    """Every step that is missing."""
+    training = new_training(args)
+    begun = time.monotonic()
+    while training.steps < args.steps:
+        losses = training.step()
+        if training.steps % args.every == 0 or training.steps == args.steps:
+            record(training, losses, time.monotonic() - begun, args)
+    return training
+
+
+def main() -> None:
+    """Parse arguments, train, save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("build/shapes-gan"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bias", type=float, default=0.95)
+    parser.add_argument("--drawings", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--generator-rate", type=float, default=5e-4)
+    parser.add_argument("--discriminator-rate", type=float, default=2e-4)
+    parser.add_argument("--averaging", type=float, default=0.999)
+    parser.add_argument("--every", type=int, default=250)
+    parser.add_argument("--judged", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.work.mkdir(parents=True, exist_ok=True)
+    training = train(args)
+    options = ("seed", "bias", "drawings", "steps", "batch_size", "generator_rate", "discriminator_rate")
+    told = " ".join(f"--{name.replace('_', '-')} {getattr(args, name)}" for name in options)
+    save_weights(
+        args.out,
+        gan_tensors(training.averaged, training.discriminator),
+        command=f"python experiments/weights/shapes_gan.py --out qdgs/weights/shapes-gan {told}",
+        licence="MIT",
+        source="trained by this project on its own drawings (qdgs.datasets.drawing)",
+        seed=args.seed,
+        samples=judged(samples(training, 4 * args.judged, args.seed + 1)),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The images beside the generator: for the downstream task, and for the methods that need some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from qdgs.compare_config import DataConfig
+from qdgs.datasets.drawing import COLORS, SHAPES, biased_shapes
+from qdgs.datasets.face_folders import read_faces
+from qdgs.datasets.labelled import LabelledImages
+from qdgs.errors import InputError
+from qdgs.randomness import Stream, stream
+from qdgs.samplers.base import Problem
+from qdgs.training.pixels import to_pixels
+
+BALANCED = 0.5
+TRAINING, REFERENCE, TEST, USUAL, CEILING = range(5)
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """Labelled images of one seed.
+
+    Attributes:
+        training: Biased ones.
+        reference: A small set with the target's shares.
+        test: What accuracies by group are told on.
+        usual: What AP, DEO, BA and KL are told on, with a correlation that can be amplified.
+        ceiling: As many images of the target's shares as a method gives, where they can be had.
+    """
+
+    training: LabelledImages
+    reference: LabelledImages
+    test: LabelledImages
+    usual: LabelledImages
+    ceiling: LabelledImages | None
+
+
+def task_data(config: DataConfig, problem: Problem, seed: int, test_size: int) -> TaskData:
+    """The images of a seed.
+
+    Args:
+        config: Where they come from, and how many.
+        problem: Groups, and the generator's image size, which training and reference images have.
+        seed: Of the comparison.
+        test_size: Pixels of all others; smaller ones save memory.
+
+    Raises:
+        InputError: The source has no such attributes, or the folder does not hold what it should.
+    """
+    if config.source != "drawn-shapes":
+        return _from_folder(config, problem, seed)
+    known: dict[str, tuple[str, ...]] = {"color": COLORS, "shape": SHAPES}
+    for name, values in problem.attributes.items():
+        if not set(values) <= set(known.get(name, ())):
+            raise InputError(
+                "data.source: expected groups of drawn shapes (color red or blue, shape triangle or square), "
+                f"got {name!r} with {', '.join(values)}"
+            )
+
+    def drawn(index: int, n: int, bias: float, size: int = test_size) -> LabelledImages:
+        return drawn_shapes(n, bias, stream(seed, Stream.COMPARISON, index), size)
+
+    size = problem.generator.image_size
+    return TaskData(
+        training=drawn(TRAINING, config.training, config.bias, size),
+        reference=drawn(REFERENCE, config.reference, BALANCED, size),
+        test=drawn(TEST, config.test, BALANCED),
+        usual=drawn(USUAL, config.test, config.test_bias),
+        ceiling=drawn(CEILING, problem.images, BALANCED),
+    )
+
+
+def drawn_shapes(n: int, bias: float, rng: np.random.Generator, image_size: int) -> LabelledImages:
+    """Drawn triangles and squares, red and blue, at 128 pixels and then scaled to `image_size`."""
+    parts = []
+    for start in range(0, n, AT_ONCE):  # 1,000 at 128 pixels in float are 200 MB
+        images, shape, color = biased_shapes(min(AT_ONCE, n - start), bias, rng)
+        values = pd.DataFrame({"color": np.array(COLORS)[color], "shape": np.array(SHAPES)[shape]})
+        parts.append((to_pixels(images, image_size), values))
+    pixels, tables = zip(*parts, strict=True)
+    return LabelledImages(torch.cat(pixels), pd.concat(tables, ignore_index=True))
+
+
+def _from_folder(config: DataConfig, problem: Problem, seed: int) -> TaskData:
+    folder, size = Path(str(config.path)), problem.generator.image_size
+    names = problem.attributes
+    rng = stream(seed, Stream.COMPARISON, TRAINING)
+    training = read_faces(
+        config.source, folder, names, split="train", image_size=size,
+        limit=config.training + 4 * config.reference, rng=rng,
+    )  # fmt: skip
+    test = read_faces(config.source, folder, names, split="test", image_size=size, limit=config.test, rng=rng)
+    chosen = balanced_rows(problem, training.values, config.reference, rng)
+    rest = np.setdiff1d(np.arange(len(training)), chosen)[: config.training]
+    return TaskData(part(training, rest), part(training, chosen), test, test, None)
+
+
+def balanced_rows(problem: Problem, values: pd.DataFrame, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of values with the target's shares: as many as can be had of n."""
+    codes = problem.codes_of(values)
+    counts = problem.counts(n)
+    groups = [rng.permutation(np.flatnonzero(codes == code)) for code in range(len(counts))]
+    share = min(
+        (len(rows) / wanted for rows, wanted in zip(groups, counts.values(), strict=True) if wanted),
+        default=0.0,
+    )
+    kept = [
+        rows[: int(min(1.0, share) * wanted)] for rows, wanted in zip(groups, counts.values(), strict=True)
+    ]
+    return np.sort(np.concatenate(kept))
+
+
+def part(images: LabelledImages, rows: np.ndarray) -> LabelledImages:
+    """Some rows of labelled images."""
+    return LabelledImages(
+        images.images[torch.from_numpy(rows)], images.values.iloc[rows].reset_index(drop=True)
+    )

@@ -1,0 +1,194 @@
+"""`qdgs recognition verify`: a trained recogniser on a benchmark of pairs.
+
+RUN/verification/NAME.json      what is told of it
+RUN/verification/NAME.csv       one row a group, and one for all pairs
+RUN/verification/NAME_roc.csv   the curve
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from qdgs.errors import InputError
+from qdgs.files import write_json, write_text
+from qdgs.randomness import Stream, stream
+from qdgs.recognition.backbones import IResNet
+from qdgs.recognition.bins import read_bin
+from qdgs.recognition.checkpoint import load_backbone
+from qdgs.recognition.embedding import embed
+from qdgs.recognition.pairs import Pairs, decoded, read_groups, read_pairs
+from qdgs.recognition.verification import (
+    Verification,
+    squared_distances,
+    verify_distances,
+)
+from qdgs.run import Step, Watch, unwatched
+
+FOLDER = "verification"
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Pairs and the name that results are kept under."""
+
+    name: str
+    pairs: Pairs
+
+
+def read_benchmarks(
+    files: Sequence[Path], *, images: Path | None = None, groups: Path | None = None
+) -> list[Benchmark]:
+    """Benchmarks of `.bin` files and pair lists.
+
+    Args:
+        files: Each a benchmark of its own.
+        images: Folder that the paths of pair lists start from.
+        groups: CSV with a column group, a row for each pair; for one file alone.
+
+    Raises:
+        InputError: A file does not hold.
+    """
+    if groups is not None and len(files) != 1:
+        raise InputError(f"--groups: expected one file to group the pairs of, got {len(files)}")
+    found = []
+    for path in files:
+        pairs = read_bin(path) if path.suffix == ".bin" else read_pairs(path, images=images)
+        if groups is not None:
+            pairs = pairs.grouped(read_groups(groups))
+        found.append(Benchmark(path.stem, pairs))
+    names = [benchmark.name for benchmark in found]
+    if len(set(names)) != len(names):
+        raise InputError(f"FILE: expected files of different names, got {', '.join(names)}")
+    return found
+
+
+def joined_groups(benchmarks: Sequence[Benchmark], name: str = "groups") -> Benchmark:
+    """Several benchmarks as the groups of one, for lists that have a file a group.
+
+    A fold of the whole has the same fold of each of them, so that no group is a fold by itself.
+    """
+    order = sorted(
+        (place / len(benchmark.pairs), number, place)
+        for number, benchmark in enumerate(benchmarks)
+        for place in range(len(benchmark.pairs))
+    )
+    chosen = [(benchmarks[number].pairs, benchmarks[number].name, place) for _, number, place in order]
+    images = [
+        (pairs.images[pairs.first[place]], pairs.images[pairs.second[place]]) for pairs, _, place in chosen
+    ]
+    same = [bool(pairs.same[place]) for pairs, _, place in chosen]
+    return Benchmark(name, Pairs.of(images, same).grouped([group for _, group, _ in chosen]))
+
+
+def verify_pairs(
+    backbone: IResNet, pairs: Pairs, *, seed: int = 0, device: str = "cpu", watch: Watch = unwatched
+) -> Verification:
+    """How well a backbone's embeddings tell the pairs apart.
+
+    Args:
+        backbone: What is verified.
+        pairs: On what.
+        seed: Of the bootstrap.
+        device: Where the backbone works.
+        watch: Told of embedded images.
+
+    Raises:
+        InputError: An image cannot be read, or the pairs do not suffice.
+    """
+    total = len(pairs.images)
+    pixels = (
+        decoded(source, backbone.image_size, place=f"image {number} of {total} different ones")
+        for number, source in enumerate(pairs.images)
+    )
+    embeddings = embed(
+        backbone, pixels, device=device, progress=lambda done: watch(Step("verify", done, total, "images"))
+    )
+    distances = squared_distances(embeddings[pairs.first], embeddings[pairs.second])
+    return verify_distances(distances, pairs.same, pairs.groups, rng=stream(seed, Stream.BOOTSTRAP))
+
+
+def verify_run(
+    run: Path, benchmark: Benchmark, *, device: str = "cpu", watch: Watch = unwatched
+) -> Verification:
+    """Verify a trained run, and keep the result in its folder."""
+    result = verify_pairs(load_backbone(run), benchmark.pairs, device=device, watch=watch)
+    folder = run / FOLDER
+    write_json(folder / f"{benchmark.name}.json", result.to_json())
+    write_text(folder / f"{benchmark.name}.csv", group_table(result).to_csv(index=False, float_format="%.6g"))
+    roc = pd.DataFrame(
+        {
+            "threshold": result.roc.thresholds[1:],
+            "false_accepts": result.roc.false_accepts[1:],
+            "true_accepts": result.roc.true_accepts[1:],
+        }
+    )
+    write_text(folder / f"{benchmark.name}_roc.csv", roc.to_csv(index=False, float_format="%.6g"))
+    return result
+
+
+def group_table(result: Verification) -> pd.DataFrame:
+    """One row a group, the last for all pairs."""
+    rows = []
+    for name, group in result.groups.items():
+        rows.append(
+            {
+                "group": name,
+                "n": group.n,
+                "accuracy": group.accuracy.value,
+                "accuracy_low": group.accuracy.low,
+                "accuracy_high": group.accuracy.high,
+                "own_accuracy": group.own_accuracy,
+                **{f"tar_at_{far:g}": value for far, value in group.true_accepts.items()},
+                "equal_error_rate": group.equal_error_rate,
+                "equal_error_threshold": group.equal_error_threshold,
+                "threshold_shift": group.threshold_shift.value,
+                "threshold_shift_low": group.threshold_shift.low,
+                "threshold_shift_high": group.threshold_shift.high,
+            }
+        )
+    rows.append(
+        {
+            "group": ALL,
+            "n": result.n,
+            "accuracy": result.accuracy,
+            "own_accuracy": result.accuracy,
+            **{f"tar_at_{far:g}": value for far, value in result.true_accepts.items()},
+            "equal_error_rate": result.equal_error_rate,
+            "equal_error_threshold": result.equal_error_threshold,
+        }
+    )
+    return pd.DataFrame(rows)
+
+
+def told(name: str, result: Verification) -> list[str]:
+    """A result in a few lines."""
+    rates = ", ".join(
+        f"{value:.3f} at FAR {far:g}{'' if far * result.different >= 1 else '*'}"
+        for far, value in result.true_accepts.items()
+    )
+    lines = [
+        f"{name}: accuracy {result.accuracy:.4f} ± {result.accuracy_std:.4f} over 10 folds of {result.n:,} "
+        f"pairs; equal error rate {result.equal_error_rate:.4f}; TAR {rates}"
+    ]
+    for group_name, group in result.groups.items():
+        accuracy, shift = group.accuracy, group.threshold_shift
+        lines.append(
+            f"  {group_name}: accuracy {accuracy.value:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}] of "
+            f"{group.n:,} pairs; equal-error threshold {shift.value:+.3f} [{shift.low:+.3f}, "
+            f"{shift.high:+.3f}] from that of all"
+        )
+    if result.worst_group is not None:
+        worst = result.worst
+        lines.append(
+            f"  worst group: {result.worst_group}, {worst.value:.4f} [{worst.low:.4f}, {worst.high:.4f}]"
+        )
+    if any(far * result.different < 1 for far in result.true_accepts):
+        lines.append(
+            f"  * finer than the {result.different:,} pairs of two persons can tell: no false accept at all"
+        )
+    return lines

@@ -1,0 +1,81 @@
+"""InsightFace's `.bin` benchmarks: LFW, CFP-FP, CPLFW, CALFW, AgeDB-30, and one's own.
+
+A `.bin` is a pickle of (images, same): a list of 2n encoded images, pair after pair, and a list of n bools. A
+pickle may name anything that is to be called on reading; none of these does, so the first name is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from qdgs.errors import InputError
+from qdgs.recognition.pairs import Pairs
+
+
+class _Inert(pickle.Unpickler):
+    """Builds tuples, lists, bytes and numbers, and calls nothing."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and may hold nothing that has a name")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it refers to something outside of itself")
+
+
+def read_bin(path: Path) -> Pairs:
+    """The pairs of a `.bin`, also of one that Python 2 wrote; nothing in it is run.
+
+    Raises:
+        InputError: There is no such file, it is damaged, holds anything but tuples, lists, bytes and bools,
+            or not two images for each pair.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        loaded = _Inert(io.BytesIO(content), encoding="bytes").load()
+    except Exception as error:  # a damaged pickle makes the unpickler raise whatever it may
+        reason = str(error) or type(error).__name__
+        raise InputError(
+            f"{path}: expected a .bin of images and bools, cannot read it: {reason}; fetch it again from a "
+            "source that you trust"
+        ) from None
+    images, same = _parts(path, loaded)
+    if len(images) != 2 * len(same):
+        raise InputError(
+            f"{path}: expected two images for each of {len(same):,} pairs, got {len(images):,} images"
+        )
+    return Pairs.of(list(zip(images[::2], images[1::2], strict=True)), same)
+
+
+def write_bin(path: Path, images: Sequence[bytes], same: Sequence[bool]) -> None:
+    """Write a `.bin` that InsightFace reads: 2n encoded images, pair after pair, and n bools."""
+    if len(images) != 2 * len(same):
+        raise InputError(f"images: expected two for each of {len(same):,} pairs, got {len(images):,}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_bytes(pickle.dumps((list(images), [bool(value) for value in same]), protocol=4))
+    unfinished.replace(path)
+
+
+def _parts(path: Path, loaded: Any) -> tuple[list[bytes], list[bool]]:
+    if not (isinstance(loaded, tuple | list) and len(loaded) == 2):
+        raise InputError(f"{path}: expected a pair of lists, got {_kind(loaded)}")
+    for part, kind, what in zip(loaded, (bytes, bool), ("images as bytes", "bools"), strict=True):
+        if not isinstance(part, tuple | list):
+            raise InputError(f"{path}: expected a list of {what}, got {_kind(part)}")
+        for place, item in enumerate(part):
+            if type(item) is not kind:
+                raise InputError(f"{path}: expected {what}, got {_kind(item)} at place {place}")
+    return list(loaded[0]), list(loaded[1])
+
+
+def _kind(value: Any) -> str:
+    return (
+        f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+    )

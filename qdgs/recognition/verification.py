@@ -1,0 +1,321 @@
+"""How well distances tell whether two faces are one person's: over all pairs, and by group.
+
+A distance is the squared Euclidean one of unit embeddings, d² = 2 − 2·cos θ, from 0 to 4; two faces count as
+one person's where it lies below a threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdgs.errors import InputError
+from qdgs.fairness.intervals import LEVEL, RESAMPLES, Array, Estimate, finite, percentile_interval
+
+Bools = NDArray[np.bool_]
+
+FOLDS = 10
+THRESHOLDS = np.arange(400) * 0.01
+"""Thresholds that are tried, as the field's own programs do."""
+FALSE_ACCEPT_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+SHIFT_RESAMPLES = 400
+
+
+@dataclass(frozen=True)
+class Roc:
+    """The trade-off between mistakes, from the strictest threshold on.
+
+    Attributes:
+        thresholds: Ascending; at each, pairs up to and at it are accepted. The first, −∞, accepts none.
+        false_accepts: Share of the different pairs that are accepted.
+        true_accepts: Share of the same pairs that are.
+    """
+
+    thresholds: Array
+    false_accepts: Array
+    true_accepts: Array
+
+    def true_accepts_at(self, false_accept_rate: float) -> float:
+        """Highest share of same pairs accepted with at most this share of the different ones."""
+        return float(self.true_accepts[self.false_accepts <= false_accept_rate].max())
+
+    def equal_error(self) -> tuple[float, float]:
+        """Where as large a share of the same pairs is refused as of the different ones is accepted.
+
+        Returns:
+            Threshold and rate, linear between the two distances around it.
+        """
+        excess = self.false_accepts + self.true_accepts - 1  # grows from −1 to 1
+        after = int(np.argmax(excess >= 0))
+        before = after - 1
+        share = -excess[before] / (excess[after] - excess[before])
+        start = self.thresholds[before] if before else self.thresholds[after]
+        threshold = start + share * (self.thresholds[after] - start)
+        rate = self.false_accepts[before] + share * (self.false_accepts[after] - self.false_accepts[before])
+        return float(threshold), float(rate)
+
+
+@dataclass(frozen=True)
+class GroupVerification:
+    """One group's pairs.
+
+    Attributes:
+        n: Number of pairs.
+        different: Of them, pairs of two persons; below 1/FAR of these a rate FAR is finer than they can tell.
+        accuracy: With the thresholds that all groups share, and its bootstrap interval.
+        own_accuracy: With thresholds chosen among the group's own pairs, ten-fold.
+        true_accepts: False accept rate → true accept rate, each at the group's own threshold.
+        equal_error_rate: Of the group alone.
+        equal_error_threshold: Where it is reached.
+        threshold_shift: That threshold less the one of all pairs together, with its bootstrap interval.
+    """
+
+    n: int
+    different: int
+    accuracy: Estimate
+    own_accuracy: float
+    true_accepts: Mapping[float, float]
+    equal_error_rate: float
+    equal_error_threshold: float
+    threshold_shift: Estimate
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A benchmark's result.
+
+    Attributes:
+        n: Number of pairs.
+        different: Of them, pairs of two persons.
+        accuracy: Mean over ten folds, each at the threshold that is best on the other nine.
+        accuracy_std: Deviation over the folds.
+        threshold: Mean of the folds' thresholds.
+        true_accepts: False accept rate → true accept rate.
+        equal_error_rate: Over all pairs.
+        equal_error_threshold: Where it is reached.
+        groups: By name; empty where no groups are known.
+        worst_group: Name of the group of lowest accuracy.
+        worst: Its accuracy; the interval is of the lowest accuracy, whichever group has it.
+        roc: The whole curve.
+    """
+
+    n: int
+    different: int
+    accuracy: float
+    accuracy_std: float
+    threshold: float
+    true_accepts: Mapping[float, float]
+    equal_error_rate: float
+    equal_error_threshold: float
+    groups: Mapping[str, GroupVerification]
+    worst_group: str | None
+    worst: Estimate
+    roc: Roc
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, without the curve; NaN becomes null."""
+        data = asdict(self)
+        data.pop("roc")
+        plain: dict[str, Any] = finite(data)
+        return plain
+
+
+def squared_distances(first: Array, second: Array) -> Array:
+    """Squared distance `(n,)` of each pair of unit embeddings `(n, embedding_dim)`."""
+    distances: Array = np.square(np.asarray(first, np.float64) - np.asarray(second, np.float64)).sum(axis=1)
+    return distances
+
+
+def roc_curve(distances: Array, same: Bools) -> Roc:
+    """The curve through every distance that occurs.
+
+    Raises:
+        InputError: There are no same pairs, or no different ones.
+    """
+    if same.all() or not same.any():
+        kind = "different" if same.all() else "same"
+        raise InputError(
+            f"pairs: expected same and different ones, got {len(same):,} pairs, none of them {kind}"
+        )
+    order = np.argsort(distances, kind="stable")
+    sorted_distances, sorted_same = distances[order], same[order]
+    last = np.append(np.flatnonzero(np.diff(sorted_distances)), len(order) - 1)
+    accepted = np.cumsum(sorted_same)[last]
+    true_accepts = accepted / same.sum()
+    false_accepts = (last + 1 - accepted) / (~same).sum()
+    return Roc(
+        np.append(-np.inf, sorted_distances[last]),
+        np.append(0.0, false_accepts),
+        np.append(0.0, true_accepts),
+    )
+
+
+def ten_fold(distances: Array, same: Bools, folds: int = FOLDS) -> tuple[Bools, Array]:
+    """Which pairs are told right at thresholds chosen without them.
+
+    Folds are runs of consecutive pairs, as even as can be; of `THRESHOLDS` the lowest with the best accuracy
+    on the other folds is taken, and accepts what lies below it.
+
+    Returns:
+        Whether each pair is told right `(n,)`, and each fold's threshold `(folds,)`.
+
+    Raises:
+        InputError: There are fewer pairs than folds.
+
+    References:
+        Huang et al. 2007, Labeled Faces in the Wild, section 4 (the protocol); the grid and the strict
+        comparison are those of InsightFace's programs.
+    """
+    if len(same) < folds:
+        raise InputError(f"pairs: expected at least {folds}, one for each fold, got {len(same)}")
+    fold_of = np.repeat(np.arange(folds), [len(part) for part in np.array_split(same, folds)])
+    right = _right_by_fold(distances, same, fold_of, folds)
+    others = right.sum(axis=0) - right
+    chosen = THRESHOLDS[others.argmax(axis=1)]
+    correct: Bools = (distances < chosen[fold_of]) == same
+    return correct, chosen
+
+
+def verify_distances(
+    distances: Array,
+    same: Bools,
+    groups: NDArray[np.str_] | None = None,
+    *,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Verification:
+    """Everything that is told of a benchmark.
+
+    Intervals resample pairs within groups, as if they were independent of each other.
+
+    Args:
+        distances: `(n,)`.
+        same: `(n,)`.
+        groups: Group of each pair `(n,)`, if there are any.
+        rng: Source of the resamples.
+        resamples: How many, for accuracies; thresholds take at most `SHIFT_RESAMPLES`.
+        level: Coverage of the intervals.
+
+    Raises:
+        InputError: There are too few pairs, or a group has no same or no different ones.
+    """
+    correct, thresholds = ten_fold(distances, same)
+    by_fold = [part.mean() for part in np.array_split(correct, FOLDS)]
+    roc = roc_curve(distances, same)
+    threshold, rate = roc.equal_error()
+    by_group = {} if groups is None else _by_group(distances, same, correct, groups, rng, resamples, level)
+    worst_group = min(by_group, key=lambda name: by_group[name].accuracy.value) if by_group else None
+    return Verification(
+        n=len(same),
+        different=int((~same).sum()),
+        accuracy=float(np.mean(by_fold)),
+        accuracy_std=float(np.std(by_fold)),
+        threshold=float(thresholds.mean()),
+        true_accepts={far: roc.true_accepts_at(far) for far in FALSE_ACCEPT_RATES},
+        equal_error_rate=rate,
+        equal_error_threshold=threshold,
+        groups=by_group,
+        worst_group=worst_group,
+        worst=_worst(by_group, rng, resamples, level),
+        roc=roc,
+    )
+
+
+def _right_by_fold(
+    distances: Array, same: Bools, fold_of: NDArray[np.int64], folds: int
+) -> NDArray[np.int64]:
+    """Pairs told right in each fold at each threshold `(folds, thresholds)`."""
+    # the first threshold above a distance accepts it
+    first = np.searchsorted(THRESHOLDS, distances, side="right")
+    right = np.zeros((folds, len(THRESHOLDS) + 1), dtype=np.int64)
+    np.add.at(right, (fold_of[same], first[same]), 1)
+    np.add.at(right, (fold_of[~same], first[~same]), -1)
+    different = np.bincount(fold_of[~same], minlength=folds)
+    told: NDArray[np.int64] = different[:, None] + right.cumsum(axis=1)[:, : len(THRESHOLDS)]
+    return told
+
+
+def _by_group(
+    distances: Array,
+    same: Bools,
+    correct: Bools,
+    groups: NDArray[np.str_],
+    rng: np.random.Generator,
+    resamples: int,
+    level: float,
+) -> dict[str, GroupVerification]:
+    members = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
+    for name, rows in members.items():
+        if len(rows) < FOLDS or same[rows].all() or not same[rows].any():
+            raise InputError(
+                f"group {name!r}: expected at least {FOLDS} pairs, same and different ones, got {len(rows)} "
+                f"with {int(same[rows].sum())} same"
+            )
+    shifts = _shifts(distances, same, members, rng, min(resamples, SHIFT_RESAMPLES), level)
+    result = {}
+    for name, rows in members.items():
+        roc = roc_curve(distances[rows], same[rows])
+        threshold, rate = roc.equal_error()
+        accuracy = float(correct[rows].mean())
+        result[name] = GroupVerification(
+            n=len(rows),
+            different=int((~same[rows]).sum()),
+            accuracy=percentile_interval(accuracy, _resampled(accuracy, len(rows), rng, resamples), level),
+            own_accuracy=float(ten_fold(distances[rows], same[rows])[0].mean()),
+            true_accepts={far: roc.true_accepts_at(far) for far in FALSE_ACCEPT_RATES},
+            equal_error_rate=rate,
+            equal_error_threshold=threshold,
+            threshold_shift=shifts[name],
+        )
+    return result
+
+
+def _shifts(
+    distances: Array,
+    same: Bools,
+    members: Mapping[str, NDArray[np.intp]],
+    rng: np.random.Generator,
+    resamples: int,
+    level: float,
+) -> dict[str, Estimate]:
+    """Each group's equal-error threshold less that of all pairs together."""
+
+    def thresholds(chosen: Mapping[str, NDArray[np.intp]]) -> dict[str, float]:
+        rows = np.concatenate(list(chosen.values()))
+        together = roc_curve(distances[rows], same[rows]).equal_error()[0]
+        return {
+            name: roc_curve(distances[part], same[part]).equal_error()[0] - together
+            for name, part in chosen.items()
+        }
+
+    value = thresholds(members)
+    # same and different pairs apart, so that every resample has both
+    strata = {name: (rows[same[rows]], rows[~same[rows]]) for name, rows in members.items()}
+    draws = [
+        thresholds(
+            {name: np.concatenate([rng.choice(p, len(p)) for p in parts]) for name, parts in strata.items()}
+        )
+        for _ in range(resamples)
+    ]
+    return {name: percentile_interval(value[name], [draw[name] for draw in draws], level) for name in members}
+
+
+def _worst(
+    groups: Mapping[str, GroupVerification], rng: np.random.Generator, resamples: int, level: float
+) -> Estimate:
+    if not groups:
+        return Estimate(float("nan"))
+    draws = [_resampled(group.accuracy.value, group.n, rng, resamples) for group in groups.values()]
+    lowest = min(group.accuracy.value for group in groups.values())
+    return percentile_interval(lowest, np.min(draws, axis=0), level)
+
+
+def _resampled(accuracy: float, n: int, rng: np.random.Generator, resamples: int) -> Array:
+    """Accuracies of resamples with replacement: of n pairs each is right with the observed share."""
+    draws: Array = rng.binomial(n, accuracy, resamples) / n
+    return draws

@@ -1,0 +1,142 @@
+"""Figures of a comparison: how far each method is from its target, and what a set of images costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from qdgs.compare_config import CompareConfig
+from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, blank, plain, save, tidy, title
+
+PANELS = {
+    "max_share_error": "Largest relative error of a group's share (less is better)",
+    "worst_group_accuracy": "Accuracy in the worst group (more is better)",
+    "group_diversity_ratio": "Diversity within groups, relative to random samples (more is better)",
+}
+STYLES = ("-", "--", ":", "-.")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f", "#111111")
+MOST = 100_000
+IMAGES = np.geomspace(100, MOST, 200)
+CHEAP = ("random", "importance")
+"""Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
+
+
+def draw_methods(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path:
+    """One panel a number, one row a method, a point a seed and the mean; the run's own method in colour."""
+    shown = [name for name in PANELS if (frame["metric"] == name).any()]
+    methods = list(dict.fromkeys(_names(frame)))
+    figure = blank(10.5, 0.4 + len(shown) * (0.7 + 0.24 * len(methods)))
+    for number, name in enumerate(shown, start=1):
+        axes = figure.add_subplot(len(shown), 1, number)
+        _draw_panel(axes, frame[frame["metric"] == name], methods)
+        title(axes, PANELS[name], _reading(config.seeds) if number == 1 else "")
+    return save(figure, path)
+
+
+def draw_costs(frame: pd.DataFrame, path: Path) -> Path:
+    """Images made and read for a set against its number of images, and where the cheapest method changes.
+
+    Measured at one number of images: what was learned or searched once stays, the rest grows with the set.
+    """
+    figure = blank(10.5, 4.6)
+    panels = {"generator_calls": "Images that the generator made", "judge_labels": "Images that a judge read"}
+    names = list(dict.fromkeys(_names(frame)))
+    for number, (metric, text) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, 2, number)
+        lines = cost_lines(frame, metric)
+        for name, once, each in lines:
+            _draw_line(axes, name, names.index(name), once + each * IMAGES)
+        for start, _ in cheapest(aiming(lines))[1:]:
+            axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("images in the set", fontsize=SMALL, color=INK)
+        tidy(axes, grid="y")
+        title(axes, text, "dotted: another becomes the cheapest")
+    axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=4)
+    return save(figure, path)
+
+
+def _draw_line(axes: Axes, name: str, place: int, values: np.ndarray) -> None:
+    axes.plot(
+        IMAGES,
+        np.maximum(values, 1),
+        STYLES[place % len(STYLES)],
+        color=COLORS[place % len(COLORS)],
+        label=plain(name),
+        linewidth=1.8,
+    )
+
+
+def cost_lines(frame: pd.DataFrame, metric: str) -> list[tuple[str, float, float]]:
+    """Method → what it spends once and what for each image, by the parts that were counted apart.
+
+    `<metric>_once` is what `fit` spent; methods without it are left out.
+    """
+    lines = []
+    for name in dict.fromkeys(_names(frame)):
+        rows = frame[_names(frame) == name].groupby("metric")["value"].mean()
+        if {metric, f"{metric}_once", "images"} <= set(rows.index) and rows["images"] > 0:
+            once = float(rows[f"{metric}_once"])
+            lines.append((name, once, (float(rows[metric]) - once) / float(rows["images"])))
+    return lines
+
+
+def aiming(lines: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """The lines of methods that aim at the shares of groups."""
+    return [line for line in lines if line[0].partition(" · ")[0] not in CHEAP]
+
+
+def cheapest(lines: Sequence[tuple[str, float, float]], most: float = MOST) -> list[tuple[float, str]]:
+    """From how many images on which method is the cheapest, up to `most`: the lower envelope of the lines."""
+    steps: list[tuple[float, str]] = []
+    images, left = 1.0, list(lines)
+    while left and images <= most:
+        at = images
+        name, once, each = min(left, key=lambda line: (line[1] + line[2] * at, line[2]))
+        steps.append((images, name))
+        left = [line for line in left if line[2] < each]
+        crossings = [(line[1] - once) / (each - line[2]) for line in left]
+        images = max(min(crossings, default=most + 1), images)
+    return steps
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
+    names = _names(rows)
+    present = [method for method in methods if (names == method).any()]
+    for place, method in enumerate(present):
+        of = rows[(names == method).to_numpy()]
+        mine = method.startswith("qdgs")
+        color = DATASET if mine else RANDOM if method.startswith("random") else FAINT
+        axes.plot(of["value"], np.full(len(of), place), "o", color=color, alpha=0.45, markersize=4)
+        mean = float(of["value"].mean())
+        low, high = (float(of[end].mean()) for end in ("low", "high"))
+        axes.plot([low, high], [place, place], color=color, linewidth=2)
+        axes.plot(mean, place, "D", color=color, markersize=5)
+        axes.annotate(
+            f"{mean:.3f}",
+            (high, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+        )
+    axes.set_yticks(range(len(present)), [plain(name) for name in present])
+    axes.set_ylim(len(present) - 0.5, -0.5)
+    axes.margins(x=0.1)
+    tidy(axes, grid="x")
+
+
+def _names(frame: pd.DataFrame) -> pd.Series:
+    """The method, and its generator where one method stands there with several."""
+    several = frame.groupby("method")["generator"].nunique()
+    doubled = frame["method"].map(several) > 1
+    return frame["method"].where(~doubled, frame["method"] + " · " + frame["generator"])
+
+
+def _reading(seeds: int) -> str:
+    return f"small points: {seeds} seed{'s' if seeds > 1 else ''}; diamond: mean; bar: mean 95 % interval"

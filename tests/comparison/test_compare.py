@@ -1,0 +1,143 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qdgs.cli import DONE, FAILED, INPUT_IS_WRONG, run_command
+from qdgs.compare_config import dump_compare
+from qdgs.comparison.compare import compare
+from qdgs.comparison.tables import COLUMNS, COSTS
+from qdgs.errors import InputError
+from qdgs.samplers.base import SAMPLERS
+from qdgs.samplers.rejection import RandomSampler
+
+CONFIG = Path(__file__).parents[2] / "configs" / "comparison-shapes.yaml"
+EVERY = {
+    "fairness_discrepancy", "corrected_fairness_discrepancy", "fairness_discrepancy_ratio", "kl",
+    "normalized_entropy", "max_share_error", "smallest_group_share", "label_agreement", "judged_quality",
+    "near_duplicates", "kernel_distance", "mean_accuracy", "worst_group_accuracy", "average_precision",
+    "equal_opportunity_difference", "bias_amplification", "score_divergence", *COSTS,
+}  # fmt: skip
+
+
+class Breaks(RandomSampler):
+    """A method that crashes, as long as it is told to."""
+
+    broken: ClassVar = True
+
+    def sample(self, n, rng):
+        if self.broken:
+            raise ZeroDivisionError("of a method")
+        return super().sample(n, rng)
+
+
+def test_the_table_has_every_number_of_every_method_and_none_missing(compared):
+    frame = pd.read_csv(compared.path / "comparison.csv")
+    assert list(frame.columns) == COLUMNS
+    assert not frame.isna().any().any()
+    assert np.isfinite(frame[["value", "low", "high"]]).all().all()
+    assert (frame["low"] <= frame["value"] + 1e-12).all()
+    assert (frame["value"] <= frame["high"] + 1e-12).all()
+    for method in ("random", "latent-mixtures", "paired-latents", "qdgs"):
+        rows = frame[frame["method"] == method]
+        assert set(rows["generator"]) == {"shapes-vae"}
+        assert set(rows["metric"]) >= EVERY, method
+    for arm in ("biased", "group-dro", "greyscale", "zero-shot", "drawn"):
+        rows = frame[frame["method"] == arm]
+        assert set(rows["generator"]) == {"none"}
+        assert {"mean_accuracy", "average_precision", "seconds"} <= set(rows["metric"])
+    pd.testing.assert_frame_equal(pd.read_parquet(compared.path / "comparison.parquet"), frame)
+
+
+def test_what_is_told_of_random_samples_is_what_they_are(compared):
+    frame = pd.read_csv(compared.path / "comparison.csv")
+    told = frame[frame["method"] == "random"].set_index("metric")
+    assert told.loc["generator_calls", "value"] == told.loc["judge_labels", "value"] == 64
+    assert told.loc["fairness_discrepancy_ratio", "value"] == pytest.approx(1, abs=0.4)
+    shares = told[told.index.str.startswith("share of")]
+    assert shares["value"].sum() == pytest.approx(1)
+    assert shares["n"].sum() == told.loc["fairness_discrepancy", "n"]
+    expected = np.linalg.norm(shares["value"] - 0.25)
+    assert told.loc["fairness_discrepancy", "value"] == pytest.approx(expected)
+
+
+def test_figures_and_markdown_are_there(compared):
+    text = (compared.path / "comparison.md").read_text()
+    assert "| qdgs | shapes-vae |" in text
+    assert "Tiny sizes" in text
+    assert "Endpoints" in text
+    for name in ("comparison.png", "costs.png"):
+        assert (compared.path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_call_does_nothing_again(compared, quick, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(compared.path, folder)
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*.json")}
+    table = (folder / "comparison.csv").read_bytes()
+    compare(quick(), folder)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert (folder / "comparison.csv").read_bytes() == table
+
+
+def test_a_cell_that_crashed_is_marked_and_tried_again(quick, tmp_path, monkeypatch):
+    monkeypatch.setitem(SAMPLERS, "breaks", "that_breaks:Breaks")
+    monkeypatch.setitem(sys.modules, "that_breaks", SimpleNamespace(Breaks=Breaks))
+    config = quick("methods=[breaks, random]", "downstream=null", "endpoints=[]")
+    found = compare(config, tmp_path / "out")
+    assert found.failed == {"0/breaks": "ZeroDivisionError: of a method"}
+    frame = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert set(frame["method"]) == {"random"}
+    assert "0/breaks: ZeroDivisionError" in (tmp_path / "out" / "comparison.md").read_text()
+    kept = json.loads((tmp_path / "out" / "cells" / "0" / "breaks.json").read_text())
+    assert "Traceback" in kept["traceback"]
+    monkeypatch.setattr(Breaks, "broken", False)
+    assert compare(config, tmp_path / "out").failed == {}
+    assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["method"]) == {"breaks", "random"}
+
+
+def test_the_command_ends_with_1_where_a_cell_failed_and_0_where_none_did(quick, tmp_path, capfd):
+    path = tmp_path / "config.yaml"
+    # no reference set: importance has nothing to learn from
+    path.write_text(
+        dump_compare(quick("methods=[random, importance]", "downstream=null", "data=null", "endpoints=[]"))
+    )
+    out = tmp_path / "out"
+    assert run_command(["compare", str(path), "--out", str(out), "--device", "cpu"]) == FAILED
+    captured = capfd.readouterr()
+    assert "failed: 0/importance: importance: expected a reference set" in captured.err
+    assert "1 cells" in captured.out
+    again = ["compare", str(path), "--out", str(out), "--set", "methods=[random]", "--device", "cpu"]
+    assert run_command(again) == DONE
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("methods=[randon]", "methods.name: unknown 'randon'; did you mean 'random'"),
+        ("methods=[{name: rejection, bacth: 3}]", "methods.bacth: unknown option of 'rejection'"),
+        ("run.judges.auditor=shape-geometry", "run.judges: expected an auditor that holds no other role"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence_before_anything_is_done(tmp_path, capfd, override, sentence):
+    given = ["compare", str(CONFIG), "--out", str(tmp_path / "o"), "--quick", "--set", "endpoints=[]"]
+    code = run_command([*given, "--set", override])
+    error = capfd.readouterr().err
+    assert code == INPUT_IS_WRONG
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_a_folder_of_something_else_is_refused(quick, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        compare(quick(), tmp_path)
+    (tmp_path / "config.yaml").write_text("kind: run")
+    with pytest.raises(InputError, match="expected the folder of a comparison, got that of a run"):
+        compare(quick(), tmp_path)

@@ -1,0 +1,101 @@
+import pandas as pd
+import pytest
+
+from qdgs.compare_config import EndpointConfig
+from qdgs.comparison.tables import endpoint_sentences, markdown, over_seeds, result_frame
+
+
+def row(value, low=None, high=None, n=10):
+    return {
+        "value": value,
+        "low": value if low is None else low,
+        "high": value if high is None else high,
+        "n": n,
+    }
+
+
+def cell(method, seed, generator="vae", random=None, **metrics):
+    return {
+        "method": method, "seed": seed, "generator": generator, "random": random,
+        "rows": {name: row(value) for name, value in metrics.items()},
+    }  # fmt: skip
+
+
+def test_random_samples_of_one_own_generator_stand_once():
+    random = {"kl": row(0.5)}
+    frame = result_frame(
+        [
+            cell("random", 0, kl=0.3),
+            cell("fairtl", 0, "gan", random, kl=0.1),
+            cell("fairtl++", 0, "gan", random, kl=0.2),
+        ]
+    )
+    assert frame[["method", "generator", "value"]].values.tolist() == [
+        ["random", "vae", 0.3], ["fairtl", "gan", 0.1], ["random", "gan", 0.5], ["fairtl++", "gan", 0.2],
+    ]  # fmt: skip
+
+
+def test_one_seed_keeps_its_interval_and_several_get_students():
+    one = result_frame([{**cell("a", 0), "rows": {"kl": row(2.0, 1.0, 4.0)}}])
+    assert over_seeds(one, "a", "vae", "kl").high == 4
+    several = result_frame([cell("a", seed, kl=value) for seed, value in enumerate((1.0, 2.0, 3.0))])
+    estimate = over_seeds(several, "a", "vae", "kl")
+    assert estimate.value == pytest.approx(2)
+    # t(2) at 97.5 % is 4.303, the standard error 1/√3
+    assert estimate.high == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3)
+    assert over_seeds(several, "b", "vae", "kl") is None
+
+
+def verdicts(ours, theirs, **endpoint):
+    cells = []
+    for seed, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+        cells += [
+            cell("qdgs", seed, worst_group_accuracy=mine),
+            cell("random", seed, worst_group_accuracy=other),
+        ]
+    given = {"metric": "worst_group_accuracy", "method": "qdgs", **endpoint}
+    return endpoint_sentences(result_frame(cells), [EndpointConfig(**given)])[0]
+
+
+def test_an_endpoint_holds_where_the_whole_interval_is_within_the_margin():
+    assert verdicts([0.99, 0.99, 0.98], [0.9, 0.9, 0.9], margin=0.01).endswith(": holds")
+
+
+def test_an_endpoint_that_the_interval_does_not_settle_is_told_so():
+    text = verdicts([0.99, 0.8, 0.95], [0.9, 0.9, 0.9], margin=0.01)
+    assert "the interval does not settle it" in text
+
+
+def test_an_endpoint_that_qdgs_loses_is_told_so():
+    text = verdicts([0.80, 0.80, 0.80], [0.9, 0.9, 0.9], margin=0.01)
+    assert "qdgs is better than random by -0.100" in text
+    assert text.endswith("does not hold")
+
+
+def test_ungated_leaves_out_whom_the_gate_chooses_for_and_less_is_better_for_errors():
+    cells = [
+        cell("qdgs", 0, max_share_error=0.02), cell("rejection", 0, max_share_error=0.0),
+        cell("random", 0, max_share_error=0.8), cell("biased", 0, "none", max_share_error=0.0),
+    ]  # fmt: skip
+    endpoint = EndpointConfig(metric="max_share_error", method="qdgs", against="ungated")
+    (text,) = endpoint_sentences(result_frame(cells), [endpoint])
+    assert "random by +0.780" in text
+    assert text.endswith("wanted at least 0: holds on this one seed, which settles nothing")
+    assert "rejection" not in text
+    best = EndpointConfig(metric="max_share_error", method="qdgs")
+    assert "qdgs is better than rejection by -0.020" in endpoint_sentences(result_frame(cells), [best])[0]
+
+
+def test_the_best_of_a_column_is_bold_also_where_it_is_not_qdgs(quick):
+    frame = result_frame([cell("qdgs", 0, kl=0.2, seconds=5.0), cell("random", 0, kl=0.1, seconds=9.0)])
+    text = markdown(frame, quick(), {"0/x": "broke"}, ["a note"])
+    assert "| random | vae | **0.100** |" in text
+    assert "| qdgs | vae | 0.200 |" in text
+    assert "| qdgs | vae | 5 |" in text
+    assert "- 0/x: broke" in text
+    assert "- a note" in text
+
+
+def test_no_cells_give_an_empty_table():
+    assert result_frame([]).empty
+    assert isinstance(result_frame([]), pd.DataFrame)

@@ -1,0 +1,69 @@
+import importlib
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save
+
+from qdgs.errors import InputError, MissingModelError
+from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, gan_tensors
+from qdgs.training.initial import seeded
+
+COMPARISON = Path(__file__).parents[2] / "experiments" / "comparison"
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    monkeypatch.syspath_prepend(str(COMPARISON))
+    return importlib.import_module("reference_sizes")
+
+
+@pytest.fixture
+def gan(tmp_path):
+    folder = tmp_path / "gan"
+    folder.mkdir()
+    random = torch.Generator().manual_seed(0)
+    content = save(gan_tensors(seeded(GanGenerator, random), seeded(GanDiscriminator, random)))
+    (folder / "model.safetensors").write_bytes(content)
+    (folder / "card.json").write_text(json.dumps({"sha256": sha256(content).hexdigest()}))
+    return folder
+
+
+def quickly(sizes, gan, out, *more):
+    options = ["--shares", "0.01", "--steps", "1", "--samples", "100", "--gan", str(gan), "--out", str(out)]
+    sizes.main([*options, *more])
+    return pd.read_csv(out)
+
+
+def test_each_method_has_a_row_beside_the_gan_as_it_is(sizes, gan, tmp_path):
+    rows = quickly(sizes, gan, tmp_path / "sizes.csv")
+    assert list(rows.columns) == sizes.COLUMNS
+    assert rows["method"].tolist() == ["none", "fairtl", "fairtl++"]
+    assert rows["references"].tolist() == [0, 100, 100]
+    assert rows["forwards"].tolist() == [0, 8 * 8, 8 * 9]
+    assert rows["distance"].gt(0).all()
+    assert (tmp_path / "sizes.png").stat().st_size > 0
+
+
+def test_a_second_call_does_what_is_missing(sizes, gan, tmp_path, monkeypatch):
+    out = tmp_path / "sizes.csv"
+    first = quickly(sizes, gan, out)
+    monkeypatch.setattr(sizes, "cell", None)
+    pd.testing.assert_frame_equal(quickly(sizes, gan, out), first)
+
+
+def test_drawn_references_are_balanced(sizes):
+    drawn = sizes.drawings(40, 0, 1)
+    assert drawn.values.value_counts().tolist() == [10, 10, 10, 10]
+
+
+def test_wrong_files_are_one_sentence(sizes, gan, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("a\n1\n")
+    with pytest.raises(InputError, match="expected rows of this study"):
+        quickly(sizes, gan, other)
+    with pytest.raises(MissingModelError, match="expected a trained GAN"):
+        quickly(sizes, tmp_path / "none", tmp_path / "sizes.csv")

@@ -1,0 +1,182 @@
+"""The verification against an independent slow version, and against scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_curve as sklearn_roc
+
+from qdgs.errors import InputError
+from qdgs.recognition.verification import (
+    FALSE_ACCEPT_RATES,
+    roc_curve,
+    squared_distances,
+    ten_fold,
+    verify_distances,
+)
+
+
+def random_pairs(n=400, dim=8, seed=0, noise=0.9):
+    """Unit embeddings of pairs, half of them of one person."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=(2, n, dim))
+    same = rng.random(n) < 0.5
+    second[same] = first[same] + noise * rng.normal(size=(same.sum(), dim))
+    unit = [values / np.linalg.norm(values, axis=1, keepdims=True) for values in (first, second)]
+    groups = rng.choice(["dark", "light", "medium"], n)
+    return *unit, same, groups
+
+
+def slow_distance(one, other):
+    return sum((x - y) ** 2 for x, y in zip(one.tolist(), other.tolist(), strict=True))
+
+
+def slow_accuracy(distances, same, folds=10):
+    """The protocol once more, pair by pair."""
+    n = len(same)
+    sizes = [n // folds + (1 if fold < n % folds else 0) for fold in range(folds)]
+    fold_of = [fold for fold in range(folds) for _ in range(sizes[fold])]
+    accuracies = []
+    for fold in range(folds):
+        best, best_right = 0.0, -1
+        for step in range(400):
+            threshold = step * 0.01
+            right = sum(
+                (d < threshold) == s for d, s, f in zip(distances, same, fold_of, strict=True) if f != fold
+            )
+            if right > best_right:
+                best, best_right = threshold, right
+        told = [(d < best) == s for d, s, f in zip(distances, same, fold_of, strict=True) if f == fold]
+        accuracies.append(sum(told) / len(told))
+    return sum(accuracies) / folds
+
+
+def slow_tar(distances, same, far):
+    best = 0.0
+    for threshold in [-1.0, *distances]:
+        accepted = [d <= threshold for d in distances]
+        false = sum(a and not s for a, s in zip(accepted, same, strict=True)) / sum(not s for s in same)
+        true = sum(a and s for a, s in zip(accepted, same, strict=True)) / sum(same)
+        if false <= far:
+            best = max(best, true)
+    return best
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_everything_agrees_with_a_slow_version(seed):
+    first, second, same, groups = random_pairs(n=203, seed=seed)
+    distances = squared_distances(first, second)
+    slow = [slow_distance(one, other) for one, other in zip(first, second, strict=True)]
+    np.testing.assert_allclose(distances, slow, atol=1e-12)
+    told = verify_distances(distances, same, groups, rng=np.random.default_rng(0), resamples=20)
+    assert told.accuracy == pytest.approx(slow_accuracy(slow, same.tolist()), abs=1e-6)
+    for far in FALSE_ACCEPT_RATES:
+        assert told.true_accepts[far] == pytest.approx(slow_tar(slow, same.tolist(), far), abs=1e-6)
+    for name, group in told.groups.items():
+        part = groups == name
+        own = [d for d, inside in zip(slow, part, strict=True) if inside]
+        assert group.n == part.sum()
+        assert group.different == (~same[part]).sum()
+        for far in FALSE_ACCEPT_RATES:
+            assert group.true_accepts[far] == pytest.approx(slow_tar(own, same[part].tolist(), far), abs=1e-6)
+    correct, _ = ten_fold(distances, same)
+    assert sum(g.accuracy.value * g.n for g in told.groups.values()) == pytest.approx(correct.sum())
+    assert told.worst.value == min(group.accuracy.value for group in told.groups.values())
+    assert told.groups[told.worst_group].accuracy.value == told.worst.value
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(4, 60), decimals=st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_the_curve_is_scikit_learns(seed, n, decimals):
+    rng = np.random.default_rng(seed)
+    distances = rng.uniform(0, 4, n).round(decimals)  # with ties
+    same = np.append([True, False], rng.random(n - 2) < 0.5)
+    curve = roc_curve(distances, same)
+    false, true, thresholds = sklearn_roc(same, -distances, drop_intermediate=False)
+    np.testing.assert_allclose(curve.false_accepts, false, atol=1e-12)
+    np.testing.assert_allclose(curve.true_accepts, true, atol=1e-12)
+    np.testing.assert_allclose(curve.thresholds[1:], -thresholds[1:], atol=1e-12)
+
+
+def test_equal_error_lies_where_normal_distances_cross():
+    # same ~ N(1, 0.3), different ~ N(2, 0.3): both mistakes are Φ(−0.5/0.3) at 1.5
+    rng = np.random.default_rng(0)
+    distances = np.concatenate([rng.normal(1, 0.3, 40_000), rng.normal(2, 0.3, 40_000)])
+    same = np.arange(80_000) < 40_000
+    threshold, rate = roc_curve(distances, same).equal_error()
+    assert threshold == pytest.approx(1.5, abs=0.01)
+    assert rate == pytest.approx(0.5 * math.erfc(0.5 / 0.3 / math.sqrt(2)), abs=0.003)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_at_equal_error_both_mistakes_are_that_large_up_to_one_pair(seed):
+    rng = np.random.default_rng(seed)
+    distances = rng.uniform(0, 4, 50)
+    same = np.arange(50) < 20
+    threshold, rate = roc_curve(distances, same).equal_error()
+    refused, accepted = (distances[same] > threshold).mean(), (distances[~same] <= threshold).mean()
+    assert abs(refused - rate) <= 1 / 20 + 1e-9
+    assert abs(accepted - rate) <= 1 / 20 + 1e-9
+
+
+def test_thresholds_come_from_the_other_folds():
+    # the first fold's distances lie elsewhere; a threshold that had seen them would tell all of them right
+    distances = np.tile([0.5, 1.5], 50)
+    same = np.tile([True, False], 50)
+    distances[:10] += 2
+    correct, thresholds = ten_fold(distances, same)
+    assert thresholds == pytest.approx([0.51] * 10)
+    assert correct[:10].tolist() == [False, True] * 5
+    assert correct[10:].all()
+
+
+def test_a_shifted_group_is_found_with_its_shift():
+    rng = np.random.default_rng(0)
+    n = 3000
+    groups = np.repeat(["near", "far"], n)
+    same = np.tile([True, False], n)
+    distances = rng.normal(np.where(same, 1.0, 2.0), 0.25) + np.where(groups == "far", 0.4, 0.0)
+    told = verify_distances(distances, same, groups, rng=np.random.default_rng(1), resamples=200)
+    shifts = {name: group.threshold_shift for name, group in told.groups.items()}
+    assert shifts["far"].value - shifts["near"].value == pytest.approx(0.4, abs=0.03)
+    assert shifts["far"].low > 0 > shifts["near"].high
+    assert all(group.own_accuracy > group.accuracy.value for group in told.groups.values())
+
+
+def test_intervals_of_accuracy_are_those_of_resampled_pairs():
+    first, second, same, groups = random_pairs(n=600)
+    distances = squared_distances(first, second)
+    told = verify_distances(distances, same, groups, rng=np.random.default_rng(0), resamples=4000)
+    correct = ten_fold(distances, same)[0]
+    rng = np.random.default_rng(1)
+    for name, group in told.groups.items():
+        own = correct[groups == name]
+        draws = [own[rng.integers(0, len(own), len(own))].mean() for _ in range(4000)]
+        low, high = np.quantile(draws, [0.025, 0.975])
+        assert group.accuracy.low == pytest.approx(low, abs=0.01)
+        assert group.accuracy.high == pytest.approx(high, abs=0.01)
+    worst = np.min([g.accuracy.low for g in told.groups.values()])
+    assert told.worst.low <= worst + 0.01
+
+
+@pytest.mark.parametrize(
+    ("same", "message"),
+    [
+        ([True] * 20, "none of them different"),
+        ([False] * 20, "none of them same"),
+        ([True, False] * 4, "at least 10"),
+    ],
+)
+def test_pairs_that_do_not_suffice_are_refused(same, message):
+    with pytest.raises(InputError, match=message):
+        verify_distances(np.linspace(0, 4, len(same)), np.array(same), rng=np.random.default_rng(0))
+
+
+def test_a_group_of_one_kind_of_pairs_is_refused_by_name():
+    same = np.array([True, False] * 20)
+    groups = np.where(same, "alike", "others")
+    with pytest.raises(InputError, match="group 'alike': expected at least 10 pairs, same and different"):
+        verify_distances(np.linspace(0, 4, 40), same, groups, rng=np.random.default_rng(0))

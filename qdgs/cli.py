@@ -192,6 +192,8 @@ def export(
     """Write the dataset card, and copy the dataset into another format."""
     from qdgs.datasets.splits import WHOLE, parse_splits
 
+    if splits is not None and format_ is None:
+        raise InputError("--splits: expected a --format to write them in, got none")
     parts = WHOLE if splits is None else parse_splits(splits)
     _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out, splits=parts)
 

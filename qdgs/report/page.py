@@ -74,7 +74,11 @@ def _html(files: RunFiles, shown: Exhibits) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "group": lambda name: str(name).replace("/", " · ")}
+    environment.filters |= {
+        "percent": lambda share: _unbroken(percent(share)),
+        "unbroken": _unbroken,
+        "group": lambda name: str(name).replace("/", " · "),
+    }
     script = Markup("\n".join(_asset(name) for name in SCRIPTS))
     context = {
         **_summary(files),
@@ -197,6 +201,11 @@ def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
         for role, judge, duty in named
         if judge is not None
     ]
+
+
+def _unbroken(value: str) -> str:
+    """A value whose unit stays on its line."""
+    return value.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _asset(name: str) -> str:

@@ -91,11 +91,12 @@ class Archive {
 
   verdict(elite) {
     const reading = this.reading(elite);
+    const blank = !reading?.replaceAll("?", "").replaceAll("·", "").trim();
     const said = {
       agrees: `reads ${reading}: agrees`,
       disagrees: `reads ${reading}: disagrees`,
-      unreadable: reading?.replaceAll("?", "").replaceAll("·", "").trim() ? `reads ${reading}: cannot tell all` : "cannot tell",
-      untold: reading ? `reads ${reading}` : "not asked",
+      unreadable: blank ? "cannot tell" : `reads ${reading}: cannot tell all`,
+      untold: blank ? "cannot tell" : `reads ${reading}`,
     };
     return said[this.agreement(elite)];
   }

@@ -1,6 +1,6 @@
 /** Colours told apart under every common colour blindness (Okabe and Ito), then shades of them. */
 const GROUP_COLORS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442", "#7a5195"];
-const AGREEMENT_COLORS = ["--dataset", "--random", "--faint", "--line"];
+const AGREEMENT_COLORS = ["--dataset", "--random", "--faint", "--between"];
 const PATH_STEPS = 20;
 const MOST_PINS = 12;
 
@@ -119,7 +119,7 @@ class Explorer {
     const { table, low, high } = this.archive;
     if (this.show === "group") {
       const group = table.group[elite];
-      return group < 0 ? this.colors.getPropertyValue("--line") : GROUP_COLORS[group % GROUP_COLORS.length];
+      return group < 0 ? this.colors.getPropertyValue("--between") : GROUP_COLORS[group % GROUP_COLORS.length];
     }
     if (this.show === "judge") return this.colors.getPropertyValue(AGREEMENT_COLORS[table.agreement[elite]]);
     const share = high > low ? (table.objective[elite] - low) / (high - low) : 0.5;
@@ -169,10 +169,11 @@ class Explorer {
     };
     const variable = (name) => this.colors.getPropertyValue(name);
     if (this.show === "group") {
-      return [...groups.map((group, index) => key(GROUP_COLORS[index % GROUP_COLORS.length], words(group))), key(variable("--line"), "between groups")];
+      return [...groups.map((group, index) => key(GROUP_COLORS[index % GROUP_COLORS.length], words(group))), key(variable("--between"), "between groups"), key(variable("--empty"), "nothing found")];
     }
     if (this.show === "judge") {
-      return ["agrees", "disagrees", "cannot tell", "between groups"].map((text, index) => key(variable(AGREEMENT_COLORS[index]), text));
+      const said = ["agrees", "disagrees", "cannot tell", "between groups"];
+      return [...said.map((text, index) => key(variable(AGREEMENT_COLORS[index]), text)), key(variable("--empty"), "nothing found")];
     }
     if (this.show === "pictures") return [key(variable("--empty"), "nothing found"), "each picture is the best of its cell"];
     const ramp = element("span", { className: "ramp" });

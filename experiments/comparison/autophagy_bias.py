@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from autophagy_tasks import MEANS, PUBLISHED, VARIANCES, WEIGHTS, mixture
 from qdgs.training.generative import GaussianMixture1D
-from qdgs.training.hypernetwork import SetHypernetwork, penalised_loss
+from qdgs.training.hypernetwork import Fitting, SetHypernetwork, penalised_loss
 from qdgs.training.initial import seeded
 from qdgs.training.loop import scheduled_rate
 
@@ -48,9 +48,13 @@ def bias_of_refits(
     """Estimates of every refit: one row an arm and refit, one column a parameter."""
     data = torch.stack([mixture(seed, points).data for seed in range(refits)])
     rows = [{"arm": "likelihood", "penalty": 0.0, "refit": i, **by_em(row)} for i, row in enumerate(data)]
-    for penalty in (0.0, *(penalties or [PUBLISHED["mixture"]])):
-        arm = "penalty" if penalty else "hypernetwork"
-        found = by_hypernetworks(data, penalty, steps or STEPS)
+    arms = [("hypernetwork", 0.0)]
+    arms += [(arm, value) for value in penalties or [PUBLISHED["mixture"]] for arm in ("penalty", "varied")]
+    for arm, penalty in arms:
+        smallest = 1 if arm == "varied" else None
+        fitting = Fitting(steps or STEPS, min(1024, points), RATE, penalty, smallest)
+        found = by_hypernetworks(data, fitting)
+        print(f"{arm}, λ {penalty:g}: {refits} refits", flush=True)
         rows += [{"arm": arm, "penalty": penalty, "refit": i, **row} for i, row in enumerate(found)]
     return pd.DataFrame(rows)
 
@@ -64,23 +68,22 @@ def by_em(data: Tensor) -> dict[str, float]:
     return dict(zip(PARAMETERS, np.concatenate(values).tolist(), strict=True))
 
 
-def by_hypernetworks(data: Tensor, penalty: float, steps: int) -> list[dict[str, float]]:
+def by_hypernetworks(data: Tensor, fitting: Fitting) -> list[dict[str, float]]:
     """One hypernetwork a row of data `(refits, points)`, all trained at once; what each makes of its row."""
-    losses, parameters = _stack(len(data), penalty)
-    optimizer = torch.optim.Adam(parameters.values(), lr=RATE)
+    losses, parameters = _stack(len(data), fitting.penalty)
+    optimizer = torch.optim.Adam(parameters.values(), lr=fitting.learning_rate)
     loss_of = vmap(lambda values, *batch: functional_call(losses, values, batch))
     random = torch.Generator().manual_seed(1)
-    size = min(1024, data.shape[1])
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = scheduled_rate(RATE, "cosine", step, steps)
+    for step in range(fitting.steps):
+        rate = scheduled_rate(fitting.learning_rate, "cosine", step, fitting.steps)
+        optimizer.param_groups[0]["lr"] = rate
+        size = fitting.size(data.shape[1], random)
         rows = torch.randint(data.shape[1], (len(data), size), generator=random)
         noise = torch.randn(len(data), size, 2, generator=random)
         loss = loss_of(parameters, data.gather(1, rows), noise).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if (step + 1) % 250 == 0:
-            print(f"λ {penalty:g}  step {step + 1}  loss {loss.item() / len(data):.4f}", flush=True)
     return [_told(losses, parameters, index, row) for index, row in enumerate(data)]
 
 

@@ -141,7 +141,7 @@ def test_the_points_between_the_components_are_read_by_their_likelihood(tasks):
 def test_refits_side_by_side_equal_refits_alone(tasks):
     bias = importlib.import_module("autophagy_bias")
     data = torch.stack([tasks.mixture(seed, 40).data for seed in range(2)])
-    together = bias.by_hypernetworks(data, 0.1, steps=3)
+    together = bias.by_hypernetworks(data, bias.Fitting(3, 40, bias.RATE, 0.1))
     random = torch.Generator().manual_seed(1)
     batches = [
         (torch.randint(40, (2, 40), generator=random), torch.randn(2, 40, 2, generator=random))

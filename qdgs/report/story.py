@@ -10,7 +10,6 @@ import pandas as pd
 from qdgs.config import target_shares
 from qdgs.report.numbers import SECTIONS, Number
 from qdgs.report.run_files import RunFiles
-from qdgs.report.style import percent
 
 HEADLINES = (
     ("smallest_group_share", "smallest group"),
@@ -57,13 +56,6 @@ class GroupStory:
     def missing(self) -> bool:
         """Whether random samples have less than half of what was asked for."""
         return self.random is not None and self.random < self.target / 2
-
-    @property
-    def sentence(self) -> str:
-        """What became of it, in words."""
-        if self.random is None:
-            return f"{percent(self.share)} of the dataset, {percent(self.target)} asked for"
-        return f"{percent(self.random)} of random samples → {percent(self.share)} of the dataset"
 
 
 def facts(summary: Mapping[str, Any]) -> list[Fact]:

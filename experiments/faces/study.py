@@ -27,10 +27,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from bank_rejection import BankRejection, bank_rows
-from realism import FaceSet, face_set, numbers
 
 import qdgs.weights
+from bank_rejection import BankRejection, bank_rows
 from qdgs.compare_config import CompareConfig, load_compare
 from qdgs.comparison.cells import Bench
 from qdgs.comparison.compare import compare
@@ -44,6 +43,7 @@ from qdgs.samplers.base import SAMPLERS, Problem, sample_rows
 from qdgs.stages.bank import Bank
 from qdgs.stages.frames import read_frame
 from qdgs.stages.judged_bank import JudgedBank
+from realism import FaceSet, face_set, numbers
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = Path(qdgs.weights.__file__).parent

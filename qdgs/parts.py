@@ -13,7 +13,7 @@ from qdgs.errors import ConfigError
 from qdgs.generators.base import GENERATORS, Generator
 from qdgs.generators.own import check_generator
 from qdgs.guides.base import GUIDES, SearchGuide
-from qdgs.guides.own import OwnGuide, TorchScriptGuide, check_guide
+from qdgs.guides.own import OwnGuide, check_guide
 from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import JUDGES, Judge
 from qdgs.judges.own import check_judge
@@ -59,9 +59,8 @@ def load_guide(config: GuideConfig, *, device: Device = "cpu") -> SearchGuide:
         encoder = ClipEncoder.load(config.clip.model, config.clip.pretrained, device=device)
         return PromptGuide(encoder, config)
     thing = resolve(GUIDES, config.name, place="guide.name")
-    names = {"measure_names": tuple(measure.name for measure in config.measures)}
-    options = {**(names if thing is TorchScriptGuide else {}), **config.options}
-    guide = make(thing, options, name=config.name, place="guide", given={"device": device})
+    given = {"device": device, "measure_names": tuple(measure.name for measure in config.measures)}
+    guide = make(thing, config.options, name=config.name, place="guide", given=given)
     check_guide(guide, "guide")
     return OwnGuide(guide, config)
 

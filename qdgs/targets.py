@@ -16,6 +16,10 @@ from qdgs.registry import nearest
 Member = tuple[str, Callable[[Any], bool]]
 """What a member must be: in words, and as a check."""
 
+HANDED_ON = ("device", "asked_at", "measure_names")
+"""Parameters of a factory that no option sets: where it has them, it gets them."""
+SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def is_factory(thing: object) -> bool:
     """Whether it is called to make a part, rather than being one (generators are called too)."""
@@ -24,9 +28,9 @@ def is_factory(thing: object) -> bool:
 
 def required_options(make: Callable[..., Any]) -> list[str]:
     """Options that have no default."""
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    known = _parameters(make).values()
-    return [item.name for item in known if item.default is item.empty and item.kind not in several]
+    known = _parameters(make)
+    needed = [name for name, item in known.items() if item.default is item.empty]
+    return [name for name in needed if known[name].kind not in SEVERAL and name not in HANDED_ON]
 
 
 def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given: Mapping[str, Any]) -> Any:
@@ -37,7 +41,7 @@ def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given
         options: What the configuration gives beside the name.
         name: What the user calls it, for errors.
         place: Its key in the configuration.
-        given: What no option may set, such as the device.
+        given: What is handed on where the factory has a parameter of that name, such as the device.
 
     Raises:
         ConfigError: An option is unknown or lacking.
@@ -51,15 +55,17 @@ def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given
     return thing(**options, **{key: value for key, value in given.items() if key in known})
 
 
-def make_target(target: object, options: Mapping[str, Any], *, place: str, device: Any) -> Any:
-    """What "package.module:factory" makes.
+def make_target(
+    target: object, options: Mapping[str, Any], *, place: str, given: Mapping[str, Any]
+) -> Any:
+    """What "package.module:factory" makes; the arguments are those of `make`.
 
     Raises:
         ConfigError: It cannot be imported, does not take the options, or fails.
     """
     found = import_target(target, f"{place}.target")
     try:
-        return make(found, options, name=str(target), place=place, given={"device": device})
+        return make(found, options, name=str(target), place=place, given=given)
     except QdgsError:
         raise
     except Exception as error:  # whatever the user's code raises
@@ -127,12 +133,12 @@ def _check_options(
 ) -> None:
     takes_any = any(item.kind is item.VAR_KEYWORD for item in known.values())
     for option in options:
-        if option in given or not (option in known or takes_any):
+        reserved = option in given and option in known
+        if reserved or not (option in known or takes_any):
             others = nearest(option, set(known) - set(given))
             raise ConfigError(f"{place}.{option}: unknown option of {name!r}{others}")
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for option, item in known.items():
-        if item.default is item.empty and item.kind not in several and option not in {*options, *given}:
+        if item.default is item.empty and item.kind not in SEVERAL and option not in {*options, *given}:
             raise ConfigError(f"{place}.{option}: expected a value, got none; {name!r} needs one")
 
 

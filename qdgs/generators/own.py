@@ -40,7 +40,7 @@ def python_generator(target: str, *, device: torch.device | str = "cpu", **optio
     Raises:
         ConfigError: The target cannot be imported, fails, or makes no generator.
     """
-    generator: Generator = make_target(target, options, place="generator", device=device)
+    generator: Generator = make_target(target, options, place="generator", given={"device": device})
     check_generator(generator, f"generator.target ({target})")
     check_latents(generator, f"generator.target ({target})")
     return generator

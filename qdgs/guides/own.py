@@ -22,18 +22,22 @@ MEMBERS: dict[str, Member] = {
 }
 
 
-def python_guide(target: str, *, device: torch.device | str = "cpu", **options: Any) -> Guide:
+def python_guide(
+    target: str, *, measure_names: tuple[str, ...] = (), device: torch.device | str = "cpu", **options: Any
+) -> Guide:
     """The guide that the user's code makes.
 
     Args:
         target: "package.module:factory".
+        measure_names: Handed on where the factory takes them.
         device: Handed on where the factory takes it.
         options: Handed on.
 
     Raises:
         ConfigError: The target cannot be imported, fails, or makes no guide.
     """
-    guide: Guide = make_target(target, options, place="guide", device=device)
+    given = {"device": device, "measure_names": measure_names}
+    guide: Guide = make_target(target, options, place="guide", given=given)
     check_guide(guide, f"guide.target ({target})")
     return guide
 

@@ -44,7 +44,7 @@ def python_judge(
     Raises:
         ConfigError: The target cannot be imported, fails, or makes no judge.
     """
-    judge: Judge = make_target(target, options, place=asked_at, device=device)
+    judge: Judge = make_target(target, options, place=asked_at, given={"device": device})
     check_judge(judge, f"{asked_at}.target ({target})")
     return judge
 

@@ -41,6 +41,30 @@ def test_a_scripts_measures_are_named_by_the_configuration(brought, scripts):
     torch.testing.assert_close(guide.score(IMAGES).objective, objective)
 
 
+def test_a_factory_that_wants_the_names_of_the_measures_gets_them(brought, monkeypatch):
+    class Named(brought.Warmth):
+        def __init__(self, measure_names):
+            super().__init__()
+            self.measure_names = measure_names
+
+    monkeypatch.setattr(brought, "Named", Named, raising=False)
+    monkeypatch.setitem(qdgs.GUIDES, "mine", Named)
+    for keys in ({"name": "mine"}, {"name": "python", "target": "brought:Named"}):
+        guide = qdgs.load_guide(GuideConfig(**keys, measures=named("cosiness", "detail")))
+        assert guide.encoder.measure_names == ("cosiness", "detail")
+        with pytest.raises(ConfigError, match=r"^guide\.measure_names: unknown option of "):
+            qdgs.load_guide(GuideConfig(**keys, measure_names=["a"], measures=named("a")))
+
+
+def test_a_factory_of_any_options_gets_those_of_the_configuration_alone(brought, monkeypatch):
+    def make(**options):
+        assert options == {"asked_at": "dusk"}
+        return brought.Warmth()
+
+    monkeypatch.setitem(qdgs.GUIDES, "mine", make)
+    assert qdgs.load_guide(GuideConfig(name="mine", asked_at="dusk", measures=named("warmth")))
+
+
 def test_a_guide_may_be_registered(brought, monkeypatch):
     guide = brought.Warmth()
     monkeypatch.setitem(qdgs.GUIDES, "mine", guide)

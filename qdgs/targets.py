@@ -55,9 +55,7 @@ def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given
     return thing(**options, **{key: value for key, value in given.items() if key in known})
 
 
-def make_target(
-    target: object, options: Mapping[str, Any], *, place: str, given: Mapping[str, Any]
-) -> Any:
+def make_target(target: object, options: Mapping[str, Any], *, place: str, given: Mapping[str, Any]) -> Any:
     """What "package.module:factory" makes; the arguments are those of `make`.
 
     Raises:
@@ -68,7 +66,7 @@ def make_target(
         return make(found, options, name=str(target), place=place, given=given)
     except QdgsError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(f"{place}.target: {target!r} failed: {told_of(error)}") from error
 
 
@@ -83,7 +81,7 @@ def import_target(target: object, place: str) -> Any:
     module, _, path = target.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(
             f"{place}: {module!r} cannot be imported from the working directory or an installed package: "
             f"{told_of(error)}"
@@ -108,15 +106,23 @@ def check_members(made: object, members: Mapping[str, Member], *, kind: str, pla
     Raises:
         ConfigError: Names everything that is missing, or the first thing that is something else.
     """
-    missing = [name for name in members if not hasattr(made, name)]
+    found = {name: _member(made, name, f"{place}: expected {kind}") for name in members}
+    missing = [name for name, value in found.items() if value is ...]
     if missing:
         needed = ", ".join(f"{name} ({members[name][0]})" for name in missing)
         raise ConfigError(f"{place}: expected {kind}, got a {type(made).__name__} that lacks {needed}")
     for name, (words, holds) in members.items():
-        value = getattr(made, name)
-        if not holds(value):
-            shown = " ".join(repr(value).split())[:80]
+        if not holds(found[name]):
+            shown = " ".join(repr(found[name]).split())[:80]
             raise ConfigError(f"{place}: expected {kind} whose {name} is {words}, got {shown}")
+
+
+def _member(made: object, name: str, expected: str) -> Any:
+    """What it has of that name, or an ellipsis."""
+    try:
+        return getattr(made, name, ...)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"{expected} with {name}, which fails: {told_of(error)}") from error
 
 
 def whole_number(value: Any) -> bool:
@@ -149,7 +155,7 @@ def _parameters(make: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
 
 
-def told_of(error: Exception) -> str:
+def told_of(error: BaseException) -> str:
     """An exception and the line of the user's code that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]

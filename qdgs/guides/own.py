@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qdgs.config import GuideConfig
-from qdgs.errors import ConfigError, QdgsError
+from qdgs.errors import ConfigError, QdgsError, is_out_of_memory
 from qdgs.guides.base import Guide, Scores
 from qdgs.scripted import Script
 from qdgs.targets import Member, check_members, make_target, told_of
@@ -115,9 +115,9 @@ class OwnGuide:
         place = f"guide ({self.config.who})"
         try:
             told = self.encoder.score(images)
-        except (QdgsError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # whatever the user's code raises
+            if isinstance(error, QdgsError) or is_out_of_memory(error):
+                raise
             raise ConfigError(f"{place}: fails on images {tuple(images.shape)}: {told_of(error)}") from error
         scores = _scores(told, len(images), self._measure_dim, place)
         return Scores(scores.objective, scores.measures[:, self._columns])

@@ -104,6 +104,12 @@ def test_what_is_no_guide_is_one_sentence(keys, said):
     assert str(error.value).startswith(said.replace("guide: ", "guide.target (brought:Blind): "))
 
 
+def test_running_out_of_memory_is_no_mistake_of_the_guide(brought, monkeypatch):
+    monkeypatch.setattr(brought.Warmth, "score", lambda self, images: torch.empty(1 << 50))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        qdgs.load_guide(config()).score(IMAGES)
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
     [

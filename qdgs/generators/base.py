@@ -65,7 +65,7 @@ def images_of(generator: Generator, latents: Tensor) -> Tensor:
     """
     try:
         images: object = generator(latents)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         known = isinstance(error, QdgsError) or is_out_of_memory(error)
         if known or type(generator).__module__.startswith("qdgs."):
             raise

@@ -67,7 +67,7 @@ def check_latents(generator: Generator, place: str) -> None:
     """
     try:
         latents: object = generator.sample_latents(2, np.random.default_rng(0))
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(f"{place}: sample_latents(2, rng) fails: {told_of(error)}") from error
     expected = (2, generator.latent_dim)
     got = f"a {type(latents).__name__}"

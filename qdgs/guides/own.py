@@ -115,7 +115,7 @@ class OwnGuide:
         place = f"guide ({self.config.who})"
         try:
             told = self.encoder.score(images)
-        except Exception as error:  # whatever the user's code raises
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
             if isinstance(error, QdgsError) or is_out_of_memory(error):
                 raise
             raise ConfigError(f"{place}: fails on images {tuple(images.shape)}: {told_of(error)}") from error

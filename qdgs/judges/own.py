@@ -66,7 +66,7 @@ def check_rows(judge: Judge, images: Tensor, place: str) -> None:
     """
     try:
         rows: object = judge.judge(images)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         if isinstance(error, QdgsError) or is_out_of_memory(error):
             raise
         raise ConfigError(f"{place}: fails on images {tuple(images.shape)}: {told_of(error)}") from error

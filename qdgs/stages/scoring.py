@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from qdgs.errors import ConfigError
+from qdgs.errors import ConfigError, InputError
 from qdgs.generators.base import Generator, images_of
 from qdgs.guides.base import SearchGuide
 from qdgs.guides.own import OwnGuide
@@ -52,11 +52,18 @@ class Scorer:
 
         Raises:
             GeneratorError: The generator fails, or returned something other than images in [0, 1].
+            InputError: Gradients are asked for, and do not flow.
         """
         images = images_of(self.generator, latents)
         embeddings = self.guide.embed(images)
         self._last = embeddings.detach()
         scores = self.guide.score_embeddings(embeddings)
+        if (
+            latents.requires_grad
+            and torch.is_grad_enabled()
+            and not all(part.requires_grad for part in scores)
+        ):
+            raise _without_gradients("guide's scores" if images.requires_grad else "generator's images")
         return scores.objective - 50 * self._weight * self._prior_loss(latents), scores.measures
 
     def remember(self, rows: int) -> None:
@@ -82,6 +89,13 @@ class Scorer:
             prior_norm_std=self._norm_std,
             width=self.guide.config.shell_width,
         )
+
+
+def _without_gradients(where: str) -> InputError:
+    return InputError(
+        f"search.algorithm: gradients are needed and the {where} carry none; take an algorithm without "
+        "gradients, such as cma_mae, or give the part that stops them differentiable = False"
+    )
 
 
 def load_scorer(run: Run, *, device: Device) -> Scorer:

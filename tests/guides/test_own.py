@@ -1,9 +1,12 @@
+import sys
+
+import numpy as np
 import pytest
 import torch
 
 import qdgs
 from qdgs.config import GuideConfig, load_config, parse_config, plain
-from qdgs.errors import ConfigError, CorruptFileError
+from qdgs.errors import ConfigError, CorruptFileError, InputError
 from qdgs.stages.identity import guide_key
 from qdgs.stages.scoring import Scorer
 
@@ -78,6 +81,22 @@ def test_a_guide_without_gradients_is_searched_without_them(brought, monkeypatch
     assert not Scorer(generator, qdgs.load_guide(config()), seed=0).differentiable
 
 
+def test_parts_that_stop_gradients_without_saying_so_are_told(brought, monkeypatch):
+    latents = brought.Stripes().sample_latents(4, np.random.default_rng(0)).requires_grad_()
+    scorer = Scorer(brought.Stripes(), qdgs.load_guide(config()), seed=0)
+    assert scorer(latents)[1].requires_grad
+    for kind, member, said in (
+        (brought.Warmth, "score", r"the guide's scores carry none"),
+        (brought.Stripes, "__call__", r"the generator's images carry none"),
+    ):
+        whole = getattr(kind, member)
+        monkeypatch.setattr(kind, member, lambda self, given, whole=whole: whole(self, given.detach()))
+        with pytest.raises(InputError, match=rf"^search\.algorithm: gradients are needed and {said}"):
+            scorer(latents)
+        with torch.no_grad():
+            assert scorer(latents)[0].shape == (4,)
+
+
 def test_its_code_and_its_options_tell_it_from_another(brought, monkeypatch):
     one = guide_key(qdgs.load_guide(config()))
     assert one == guide_key(qdgs.load_guide(config()))
@@ -116,6 +135,7 @@ def test_running_out_of_memory_is_no_mistake_of_the_guide(brought, monkeypatch):
         (lambda images: images.mean(), "got a Tensor"),
         (lambda images: (images.mean(), images.mean()), r"got \(\) and \(\)"),
         (lambda images: (torch.zeros(4), torch.zeros(4, 1)), r"got \(4,\) and \(4, 1\)"),
+        (lambda images: sys.exit(5), r"fails on images \(4, 3, 20, 20\): SystemExit: 5"),
         (lambda images: images.reshape(7, -1), r"fails on images \(4, 3, 20, 20\): RuntimeError: .*test_own"),
     ],
 )

@@ -67,8 +67,8 @@ def _load(file: Path, device: Device) -> Any:
             module: Any = torch.jit.load(str(file), map_location=device)  # type: ignore[no-untyped-call]
     except Exception as error:  # its reader raises many kinds
         raise CorruptFileError(
-            f"{file}: cannot be read as TorchScript, as torch.jit.save writes it: {reason_of(error)}; copy or "
-            "save it again"
+            f"{file}: cannot be read as TorchScript, as torch.jit.save writes it: {reason_of(error)}; "
+            "save or copy it again"
         ) from None
     for parameter in module.parameters():
         parameter.requires_grad_(False)

@@ -58,11 +58,8 @@ class Scorer:
         embeddings = self.guide.embed(images)
         self._last = embeddings.detach()
         scores = self.guide.score_embeddings(embeddings)
-        if (
-            latents.requires_grad
-            and torch.is_grad_enabled()
-            and not all(part.requires_grad for part in scores)
-        ):
+        wanted = latents.requires_grad and torch.is_grad_enabled()
+        if wanted and not all(part.requires_grad for part in scores):
             raise _without_gradients("guide's scores" if images.requires_grad else "generator's images")
         return scores.objective - 50 * self._weight * self._prior_loss(latents), scores.measures
 

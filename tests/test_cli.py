@@ -189,9 +189,18 @@ def test_a_file_that_is_no_mapping_is_one_sentence(command, tmp_path, content):
 def test_a_generator_that_breaks_its_contract_is_one_sentence(command, tmp_path, data, fault, said):
     data["generator"] = {"name": "patches", "fault": fault}
     code, _, err = command("search", written(tmp_path, data), "--out", tmp_path / "run")
-    assert code == 1
+    assert code == 2
     assert is_one_sentence(err)
     assert said in err
+
+
+def test_a_generator_that_breaks_its_contract_later_is_one_sentence(command, tmp_path, data, monkeypatch):
+    spoil = "standins.Patches._spoilt"
+    monkeypatch.setattr(spoil, lambda self, images: images * torch.nan if len(images) > 2 else images)
+    code, _, err = command("search", written(tmp_path, data), "--out", tmp_path / "run")
+    assert code == 1
+    assert is_one_sentence(err)
+    assert err == "qdgs: generator: expected finite pixel values, got NaN or infinity\n"
 
 
 @pytest.mark.parametrize(

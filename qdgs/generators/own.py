@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qdgs.errors import ConfigError, GeneratorError
+from qdgs.errors import ConfigError, GeneratorError, QdgsError, is_out_of_memory
 from qdgs.generators.base import Generator, images_of
 from qdgs.scripted import Script
 from qdgs.targets import Member, check_members, make_target, told_of, whole_number
@@ -68,6 +68,8 @@ def check_latents(generator: Generator, place: str) -> None:
     try:
         latents: object = generator.sample_latents(2, np.random.default_rng(0))
     except (Exception, SystemExit) as error:  # whatever the user's code raises
+        if isinstance(error, QdgsError) or is_out_of_memory(error):
+            raise
         raise ConfigError(f"{place}: sample_latents(2, rng) fails: {told_of(error)}") from error
     expected = (2, generator.latent_dim)
     got = f"a {type(latents).__name__}"

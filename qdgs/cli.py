@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdgs.errors import InputError, QdgsError
+from qdgs.errors import InputError, QdgsError, is_out_of_memory
 from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
 from qdgs.recognition_cli import recognition
 
@@ -62,7 +62,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), FAILED)
     except OSError as error:
         return _fail(_system_sentence(error), FAILED)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
         given = sys.argv[1:] if arguments is None else arguments
@@ -203,7 +205,7 @@ def check(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)], set_: Set = None
 ) -> None:
     """Tell whether configurations hold, and what they would fetch."""
-    from qdgs.inspection import check_file
+    from qdgs.checking import check_file
 
     wrong = False
     for path in configs:
@@ -228,15 +230,15 @@ def fetch(
     ] = False,
 ) -> None:
     """Download what a configuration needs and this machine lacks."""
-    from qdgs.config import load_config
-    from qdgs.inspection import fetch_config
+    from qdgs.checking import fetch_config, load_any
     from qdgs.needs import commands
 
+    loaded = load_any(config, set_ or ())
     if print_:
-        for line in commands(load_config(config, set_ or ())):
+        for line in commands(loaded):
             typer.echo(line)
         return
-    typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")
+    typer.echo(f"{config}: {fetch_config(loaded)}")
 
 
 @app.command()
@@ -255,7 +257,7 @@ def convert(
 @app.command(name="list")
 def list_() -> None:
     """List generators, guides, judges, algorithms and samplers, and whether each can be used here."""
-    from qdgs.inspection import parts_here
+    from qdgs.listing import parts_here
 
     for heading, parts in parts_here().items():
         typer.echo(f"{heading}:")
@@ -267,7 +269,7 @@ def list_() -> None:
 @app.command()
 def doctor() -> None:
     """Tell about this machine and installation; asks no network."""
-    from qdgs.inspection import examine
+    from qdgs.doctor import examine
 
     examined = examine()
     width = max(len(item.name) for item in examined)

@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from qdgs.errors import ConfigError
-from qdgs.generators.base import Generator, check_images
+from qdgs.errors import ConfigError, InputError
+from qdgs.generators.base import Generator, images_of
 from qdgs.guides.base import SearchGuide
+from qdgs.guides.own import OwnGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
 from qdgs.parts import Device, load_generator, load_guide
 from qdgs.randomness import Stream, stream
@@ -50,12 +51,16 @@ class Scorer:
         """Objective `(n,)` and measures `(n, measure_dim)` of latents `(n, latent_dim)`.
 
         Raises:
-            GeneratorError: The generator returned something other than images in [0, 1].
+            GeneratorError: The generator fails, or returned something other than images in [0, 1].
+            InputError: Gradients are asked for, and do not flow.
         """
-        images = check_images(self.generator(latents), len(latents), self.generator.image_size)
+        images = images_of(self.generator, latents)
         embeddings = self.guide.embed(images)
         self._last = embeddings.detach()
         scores = self.guide.score_embeddings(embeddings)
+        wanted = latents.requires_grad and torch.is_grad_enabled()
+        if wanted and not all(part.requires_grad for part in scores):
+            raise _without_gradients("guide's scores" if images.requires_grad else "generator's images")
         return scores.objective - 50 * self._weight * self._prior_loss(latents), scores.measures
 
     def remember(self, rows: int) -> None:
@@ -83,17 +88,36 @@ class Scorer:
         )
 
 
+def _without_gradients(where: str) -> InputError:
+    return InputError(
+        f"search.algorithm: gradients are needed and the {where} carry none; take an algorithm without "
+        "gradients, such as cma_mae, or give the part that stops them differentiable = False"
+    )
+
+
 def load_scorer(run: Run, *, device: Device) -> Scorer:
     """The function of latents that a run searches."""
     generator = load_generator(run.config.generator, device=device)
     guide = load_guide(run.config.guide, device=device)
-    wanted = getattr(guide, "image_size", None)
-    if wanted not in (None, generator.image_size):
-        raise ConfigError(
-            f"guide: expected one for the generator's images of {generator.image_size} pixels, got "
-            f"{run.config.guide.who} for images of {wanted}; let it resize them, or take its image_size away"
-        )
+    check_fit(generator, guide, device=device)
     return Scorer(generator, guide, seed=run.config.seed)
+
+
+def check_fit(generator: Generator, guide: SearchGuide, *, device: Device = "cpu") -> None:
+    """See that a guide takes the generator's images; one that a user brought is shown two grey ones.
+
+    Raises:
+        ConfigError: It wants another size, fails, or gives no scores.
+    """
+    size, wanted = generator.image_size, getattr(guide, "image_size", None)
+    if wanted not in (None, size):
+        raise ConfigError(
+            f"guide: expected one for the generator's images of {size} pixels, got {guide.config.who} for "
+            f"images of {wanted}; let it resize them, or take its image_size away"
+        )
+    if isinstance(guide, OwnGuide):
+        with torch.no_grad():
+            guide.score(torch.full((2, 3, size, size), 0.5, device=device))
 
 
 def scores_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> pd.DataFrame:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdgs.errors import InputError, QdgsError
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.options import Config, Device, Out, RunFolder, Set, device_of, progress_bar
 from qdgs.recognition_cli import recognition
+from qdgs.sets_cli import top_up
 
 if TYPE_CHECKING:
-    from qdgs.display import Bar
     from qdgs.run import Run
 
 # Some versions of typer bring a click of their own.
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 app.add_typer(recognition, name="recognition")
+app.command("top-up")(top_up)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,7 +92,7 @@ def compare(
 
     folder = out or Path("runs") / config.stem
     loaded = load_compare(config, set_ or (), quick=quick)
-    with _bar() as bar:
+    with progress_bar() as bar:
         compared = carry_out(loaded, folder, device=device_of(device), watch=bar.watch)
     for cell, sentence in compared.failed.items():
         typer.echo(f"failed: {cell}: {sentence}", err=True)
@@ -140,7 +141,7 @@ def render(
         return
     from qdgs.stages.render import render_manifest
 
-    with _bar() as bar:
+    with progress_bar() as bar:
         render_manifest(run_folder, device=device_of(device), watch=bar.watch, shard=part)
 
 
@@ -315,16 +316,10 @@ def _complete(there: Run, device: str) -> None:
 
 
 def _do(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
-    with _bar() as bar:
+    with progress_bar() as bar:
         there.do(stage, device=device_of(device), watch=bar.watch, **options)
     if tell and stage in ("search", "flatten", "audit"):
         _tell_warnings(there)
-
-
-def _bar() -> Bar:
-    from qdgs.display import Bar
-
-    return Bar(sys.stderr)
 
 
 def _tell_warnings(there: Run) -> None:

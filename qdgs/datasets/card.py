@@ -37,6 +37,7 @@ def write_card(
     *,
     audit: Mapping[str, Any] | None = None,
     certificate: Mapping[str, Any] | None = None,
+    top_up: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> None:
     """Write the card as Markdown with Hugging Face's YAML in front.
@@ -47,13 +48,15 @@ def write_card(
         metadata: The manifest's, see `qdgs.datasets.manifest.manifest_metadata`.
         audit: What `AuditResult.to_dict` gives, once there is an audit.
         certificate: What `Certificate.to_dict` gives, once a person has labelled images.
+        top_up: What the images of a user hold and lack, as `TopUp.to_json` gives it, with `rows` as of
+            `qdgs.datasets.gaps.together`.
         title: Name of the dataset.
 
     Raises:
         QdgsError: The file cannot be written.
     """
     try:
-        text = card_text(manifest, metadata, audit=audit, certificate=certificate, title=title)
+        text = card_text(manifest, metadata, audit=audit, certificate=certificate, top_up=top_up, title=title)
         write_text(path, text)
     except OSError as error:
         raise QdgsError(f"{path}: cannot be written: {write_failure(error)}") from None
@@ -65,6 +68,7 @@ def card_text(
     *,
     audit: Mapping[str, Any] | None = None,
     certificate: Mapping[str, Any] | None = None,
+    top_up: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> str:
     """The text of the card."""
@@ -73,6 +77,7 @@ def card_text(
         front_matter(manifest, metadata, name), sort_keys=False, allow_unicode=True, width=110
     )
     sections = [
+        ("What it fills", _top_up(top_up)),
         ("Groups", _groups(manifest, metadata)),
         ("What was asked", _prompts(metadata["guide"])),
         ("How it was made", _making(metadata)),
@@ -277,6 +282,27 @@ def _certificate(certificate: Mapping[str, Any] | None) -> str:
         "\n".join(f"- {sentence}" for sentence in certificate_sentences(certificate)),
     ]
     return "\n\n".join(parts)
+
+
+def _top_up(top_up: Mapping[str, Any] | None) -> str:
+    if not top_up:
+        return ""
+    heads = ("group", "target", "there", "share", "made", "share of all")
+    rows = [
+        (
+            row["group"],
+            _percent(row["target"]),
+            row["there"],
+            _percent(row["share"]),
+            row["made"],
+            _percent(row["together"]),
+        )
+        for row in top_up["rows"]
+    ]
+    return (
+        f"What a set of {top_up['images']:,} images lacks, as the judge `{top_up['judge']}` counts its "
+        f"groups ({top_up['unreadable']:,} could not be read):\n\n{_table(heads, rows)}"
+    )
 
 
 def _use(metadata: Mapping[str, Any]) -> str:

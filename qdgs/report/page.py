@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from qdgs.config import RunConfig, load_config
+from qdgs.datasets.gaps import together
 from qdgs.errors import InputError
 from qdgs.fairness.certificate import certificate_sentences
 from qdgs.files import write_text
@@ -25,6 +26,7 @@ from qdgs.report.pictures import pictures, shares_in_words
 from qdgs.report.run_files import Renderer, RunFiles
 from qdgs.report.story import absences, facts, group_stories
 from qdgs.report.style import NARROW, WIDE, percent, save
+from qdgs.report.top_up import top_up_bars
 from qdgs.report.vector import as_svg
 
 ROLES = {
@@ -144,10 +146,30 @@ def _groups(files: RunFiles, shown: Exhibits) -> dict[str, Any]:
         }
     return {
         "stories": stories,
+        "top_up": _top_up(files),
         "missing": [story for story in stories if story.missing],
         "bars": bars,
         "random_alt": f". {words}" if words else "",
     }
+
+
+def _top_up(files: RunFiles) -> dict[str, Any] | None:
+    """The images of a user before and after, where the run fills their gaps."""
+    if files.top_up is None or files.manifest is None:
+        return None
+    rows = together(files.top_up, files.manifest, files.config.dataset)
+    told = "; ".join(
+        f"{row['group']}: {row['there']:,} there, {row['made']:,} made, {percent(row['together'])} of all"
+        for row in rows
+    )
+    bars = {
+        width: as_svg(
+            top_up_bars(rows, width=inches), f"top-up-{width}", f"Bars of each group's images. {told}"
+        )
+        for width, inches in (("wide", WIDE), ("narrow", NARROW))
+    }
+    counts = {key: sum(row[name] for row in rows) for key, name in (("readable", "there"), ("made", "made"))}
+    return {**files.top_up, **counts, "rows": rows, "bars": bars}
 
 
 def _opinions(shown: Exhibits) -> dict[str, Any]:
@@ -182,6 +204,7 @@ def _curves(files: RunFiles) -> dict[str, Markup] | None:
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     data = context["shown"].data
     sections = (
+        ("top-up", "Your images", context["top_up"]),
         ("groups", "Groups", context["stories"] or context["shown"].random),
         ("explorer", "Explorer", data.get("elites")),
         ("opinions", "Wrong images", context["wrong"]),

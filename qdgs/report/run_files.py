@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from qdgs.config import MeasureConfig, RunConfig
+from qdgs.datasets.gaps import TOP_UP
 from qdgs.errors import CorruptFileError
 from qdgs.generators.base import Generator, generate
 from qdgs.randomness import Stream, stream
@@ -41,6 +42,7 @@ class RunFiles:
         elite_readings: What the auditor reads off each elite.
         image_readings: What the auditor reads off each image of the dataset.
         certificate: What labels of a person say of the dataset.
+        top_up: What the images of a user hold and lack, where the run fills their gaps.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class RunFiles:
     elite_readings: pd.DataFrame | None
     image_readings: pd.DataFrame | None
     certificate: Mapping[str, Any] | None
+    top_up: Mapping[str, Any] | None
 
     @classmethod
     def read(cls, folder: Path, config: RunConfig) -> "RunFiles":
@@ -80,6 +83,7 @@ class RunFiles:
             elite_readings=_frame(folder / "search" / "audit_elites.parquet"),
             image_readings=_frame(folder / "audit_images.parquet"),
             certificate=read_certificate(folder / "certificate.json", manifest),
+            top_up=_json(folder / TOP_UP),
         )
 
     @cached_property

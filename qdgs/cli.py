@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qdgs.console import do_stage, open_dataset, open_run, progress_bar, tell_warnings
 from qdgs.errors import InputError, QdgsError
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of, progress_bar
+from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
 from qdgs.recognition_cli import recognition
-from qdgs.sets_cli import top_up
+from qdgs.sets_cli import certify, export, merge, top_up
 
 if TYPE_CHECKING:
     from qdgs.run import Run
@@ -34,6 +35,9 @@ app = typer.Typer(
 
 app.add_typer(recognition, name="recognition")
 app.command("top-up")(top_up)
+app.command()(merge)
+app.command()(certify)
+app.command()(export)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,7 +108,7 @@ def compare(
 @app.command()
 def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Go on with a run where it stopped."""
-    _complete(_opened(run_folder, set_), device)
+    _complete(open_run(run_folder, set_), device)
 
 
 @app.command()
@@ -116,14 +120,14 @@ def search(
     anew: Annotated[bool, typer.Option("--anew", help="Leave the checkpoint aside.")] = False,
 ) -> None:
     """Search the generator's latents; an interrupted search goes on where it stopped."""
-    there = _opened(target, set_) if target.is_dir() else _created(target, out, set_)
-    _do(there, "search", device, anew=anew)
+    there = open_run(target, set_) if target.is_dir() else _created(target, out, set_)
+    do_stage(there, "search", device, anew=anew)
 
 
 @app.command()
 def flatten(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Choose the solutions that become the dataset."""
-    _do(_opened(run_folder, set_), "flatten", device)
+    do_stage(open_run(run_folder, set_), "flatten", device)
 
 
 @app.command()
@@ -137,7 +141,7 @@ def render(
     part = _shard(shard)
     bare = not (run_folder / "config.yaml").exists() and (run_folder / "dataset/manifest.parquet").exists()
     if set_ or not bare:
-        _do(_opened(run_folder, set_), "render", device, shard=part)
+        do_stage(open_run(run_folder, set_), "render", device, shard=part)
         return
     from qdgs.stages.render import render_manifest
 
@@ -148,55 +152,13 @@ def render(
 @app.command()
 def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Let the auditor grade the dataset beside as many random samples."""
-    _do(_opened(run_folder, set_), "audit", device)
+    do_stage(open_run(run_folder, set_), "audit", device)
 
 
 @app.command()
 def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Draw the figures and write report.html."""
-    _do(_opened(run_folder, set_), "report", device)
-
-
-@app.command()
-def certify(
-    run_folder: RunFolder,
-    labels: Annotated[
-        Path, typer.Argument(metavar="LABELS", help="What the report's page saved.", show_default=False)
-    ],
-    device: Device = "auto",
-) -> None:
-    """Correct the group shares by labels that a person gave in the report; tell report and card."""
-    from qdgs.fairness.certificate import certificate_lines
-    from qdgs.stages.certify import certify_run
-
-    there = _opened(run_folder, None)
-    certificate = certify_run(there, labels).to_dict()
-    _do(there, "report", device)
-    if there.finished("report"):
-        _do(there, "export", "cpu")
-    for line in certificate_lines(certificate):
-        typer.echo(line)
-
-
-@app.command()
-def export(
-    run_folder: RunFolder,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="imagefolder, csv, parquet or webdataset.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to.  [default: RUN/export/FORMAT]")] = None,
-    splits: Annotated[
-        str | None, typer.Option(metavar="NAME=SHARE,…", help="For instance train=0.8,test=0.2.")
-    ] = None,
-    set_: Set = None,
-) -> None:
-    """Write the dataset card, and copy the dataset into another format."""
-    from qdgs.datasets.splits import WHOLE, parse_splits
-
-    if splits is not None and format_ is None:
-        raise InputError("--splits: expected a --format to write them in, got none")
-    parts = WHOLE if splits is None else parse_splits(splits)
-    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out, splits=parts)
+    do_stage(open_dataset(run_folder, set_), "report", device)
 
 
 @app.command()
@@ -299,32 +261,14 @@ def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run
     return Run.create(load_config(config, overrides or ()), out or Path("runs") / config.stem)
 
 
-def _opened(folder: Path, overrides: list[str] | None) -> Run:
-    from qdgs.run import Run
-
-    return Run.open(folder, overrides or ())
-
-
 def _complete(there: Run, device: str) -> None:
     from qdgs.run import STAGES
 
     for stage in STAGES:
         if not there.finished(stage):
-            _do(there, stage, device, tell=False)
-    _tell_warnings(there)
+            do_stage(there, stage, device, tell=False)
+    tell_warnings(there)
     typer.echo(_closing(there))
-
-
-def _do(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
-    with progress_bar() as bar:
-        there.do(stage, device=device_of(device), watch=bar.watch, **options)
-    if tell and stage in ("search", "flatten", "audit"):
-        _tell_warnings(there)
-
-
-def _tell_warnings(there: Run) -> None:
-    for sentence in there.warnings():
-        typer.echo(f"warning: {sentence}", err=True)
 
 
 def _closing(there: Run) -> str:

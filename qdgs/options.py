@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qdgs.errors import InputError
 from qdgs.registry import nearest
-
-if TYPE_CHECKING:
-    from qdgs.display import Bar
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
@@ -42,13 +38,6 @@ def device_of(name: str) -> str:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("--device: expected a device of this machine, got 'mps'; take cpu or auto")
     return name
-
-
-def progress_bar() -> Bar:
-    """What shows how far a command is, on stderr."""
-    from qdgs.display import Bar
-
-    return Bar(sys.stderr)
 
 
 def _has_cuda(name: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of, progress_bar
+from qdgs.console import progress_bar
+from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
 
 recognition = typer.Typer(
     help="Train face recognisers, and verify them by group.", no_args_is_help=True, rich_markup_mode=None

@@ -1,6 +1,6 @@
 """The dataset card: what is in the set, how it was made, who judged it, and what it is not fit for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,11 @@ def card_text(
     sections = [
         ("What it fills", _top_up(top_up)),
         ("Groups", _groups(manifest, metadata)),
-        ("What was asked", _prompts(metadata["guide"])),
-        ("How it was made", _making(metadata)),
-        ("Where a group begins", _cuts(metadata)),
-        ("Who judged", _judges(metadata.get("judges") or {})),
+        ("Where it comes from", _sources(metadata)),
+        ("What was asked", _of_each(metadata, lambda told: _prompts(told["guide"]))),
+        ("How it was made", _of_each(metadata, _making)),
+        ("Where a group begins", _of_each(metadata, _cuts)),
+        ("Who judged", _of_each(metadata, lambda told: _judges(told.get("judges") or {}))),
         ("What the auditor found", _audit(audit)),
         ("What a person certifies", _certificate(certificate)),
         ("Use", _use(metadata)),
@@ -149,6 +150,26 @@ def _groups(manifest: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
             "found no more."
         )
     return text
+
+
+def _sources(metadata: Mapping[str, Any]) -> str:
+    """The runs that a merged dataset comes from."""
+    if not metadata.get("sources"):
+        return ""
+    rows = [(one["run"], one["generator"]["name"], one["images"]) for one in metadata["sources"]]
+    return (
+        f"Put together from the datasets of {len(rows)} runs, which took turns within each group:\n\n"
+        f"{_table(('run', 'generator', 'images'), rows)}"
+    )
+
+
+def _of_each(metadata: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], str]) -> str:
+    """What is told of a dataset, or of each that a merged one comes from where these differ."""
+    sources = metadata.get("sources") or [metadata]
+    told = {source.get("run", ""): tell(source) for source in sources}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return "\n\n".join(f"### {run}\n\n{text}" for run, text in told.items())
 
 
 def _prompts(guide: Mapping[str, Any]) -> str:

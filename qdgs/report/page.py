@@ -37,7 +37,13 @@ ROLES = {
 SCRIPTS = ("sprites.js", "archive.js", "explorer.js", "opinions.js", "labelling.js", "start.js")
 
 
-def report(run: Path, generator: Generator | None = None, *, device: torch.device | str = "cpu") -> Path:
+def report(
+    run: Path,
+    generator: Generator | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    config: RunConfig | None = None,
+) -> Path:
     """Draw every picture that a run's files permit into figures/, and write report.html.
 
     The page holds its pictures and scripts and asks the network for nothing. A run that stopped halfway
@@ -48,6 +54,7 @@ def report(run: Path, generator: Generator | None = None, *, device: torch.devic
         generator: Renders random samples and elites; without it the pictures that need these are left
             out, or show images of the dataset.
         device: Where the generator works.
+        config: What config.yaml says, where that is not of a run (a merged dataset).
 
     Returns:
         The path of the page.
@@ -58,7 +65,7 @@ def report(run: Path, generator: Generator | None = None, *, device: torch.devic
     """
     if not (run / "config.yaml").exists():
         raise InputError(f"{run}: expected a run folder with a config.yaml, got none; start with qdgs run")
-    config = load_config(run / "config.yaml")
+    config = config or load_config(run / "config.yaml")
     files = RunFiles.read(run, config)
     render = None if generator is None else Renderer(generator, device)
     for picture in pictures(files, render):
@@ -121,10 +128,19 @@ def _title(files: RunFiles) -> str:
     if files.manifest is None:
         return f"A search over {over}"
     balanced = "balanced" if files.config.dataset.target == "uniform" else "to order"
-    return f"{len(files.manifest):,} images, {balanced} over {over}"
+    runs = f", from {len(files.merged['sources'])} runs" if files.merged else ""
+    return f"{len(files.manifest):,} images, {balanced} over {over}{runs}"
 
 
 def _lede(files: RunFiles) -> str:
+    if files.merged:
+        sources = files.merged["sources"]
+        names = " and ".join(dict.fromkeys(source["generator"] for source in sources))
+        by = "as the auditor of the runs read each image" if files.shares is not None else "as they were made"
+        return (
+            f"Put together from the datasets of {len(sources)} runs of {names}, which took turns within each "
+            f"group. Groups are counted {by}."
+        )
     made = f"Made with the generator {files.config.generator.name}, which stayed as it is: "
     return made + (
         "qdgs searched what it can draw for good images of every group, and a judge that took no part in the "
@@ -147,6 +163,7 @@ def _groups(files: RunFiles, shown: Exhibits) -> dict[str, Any]:
     return {
         "stories": stories,
         "top_up": _top_up(files),
+        "merged": files.merged,
         "missing": [story for story in stories if story.missing],
         "bars": bars,
         "random_alt": f". {words}" if words else "",

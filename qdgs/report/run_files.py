@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qdgs.config import MeasureConfig, RunConfig
 from qdgs.datasets.gaps import TOP_UP
+from qdgs.datasets.merging import MERGED
 from qdgs.errors import CorruptFileError
 from qdgs.generators.base import Generator, generate
 from qdgs.randomness import Stream, stream
@@ -43,6 +44,7 @@ class RunFiles:
         image_readings: What the auditor reads off each image of the dataset.
         certificate: What labels of a person say of the dataset.
         top_up: What the images of a user hold and lack, where the run fills their gaps.
+        merged: Which runs the images come from, where it is the dataset of several.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class RunFiles:
     image_readings: pd.DataFrame | None
     certificate: Mapping[str, Any] | None
     top_up: Mapping[str, Any] | None
+    merged: Mapping[str, Any] | None
 
     @classmethod
     def read(cls, folder: Path, config: RunConfig) -> "RunFiles":
@@ -84,6 +87,7 @@ class RunFiles:
             image_readings=_frame(folder / "audit_images.parquet"),
             certificate=read_certificate(folder / "certificate.json", manifest),
             top_up=_json(folder / TOP_UP),
+            merged=_json(folder / MERGED),
         )
 
     @cached_property

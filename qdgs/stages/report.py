@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from qdgs.errors import MissingModelError, MissingPackageError
@@ -14,9 +15,14 @@ from qdgs.run import Run, Step, Watch
 
 def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     """Write figures/ and report.html; with images of the dataset alone where the generator is missing."""
+    write_report(run, device=device)
+    watch(Step("report", 1, 1, "pages"))
+    return {}
+
+
+def write_report(run: Run, *, device: str) -> Path:
+    """Write figures/ and report.html of what a folder holds, and tell where the page is."""
     generator: Generator | None = None
     with suppress(MissingModelError, MissingPackageError):
         generator = load_generator(run.config.generator, device=device)
-    report(run.path, generator, device=device)
-    watch(Step("report", 1, 1, "pages"))
-    return {}
+    return report(run.path, generator, device=device, config=run.config)

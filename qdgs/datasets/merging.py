@@ -38,7 +38,7 @@ def in_turns(manifests: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def most_images(available: Mapping[str, int], target: Mapping[str, float]) -> int:
-    """The largest number of images for which every group can have exactly its share."""
+    """The largest number of images of which no group's share is more than it has."""
     limits = [available.get(name, 0) / share for name, share in target.items() if share > 0]
     images = int(min(limits) + 1e-9)
     # Largest remainders may ask a group for one image more than the floor of its share.

@@ -127,6 +127,8 @@ def _title(files: RunFiles) -> str:
     over = " and ".join([", ".join(measures[:-1]), measures[-1]] if measures[1:] else measures)
     if files.manifest is None:
         return f"A search over {over}"
+    if files.top_up:
+        return f"{len(files.manifest):,} images that your set lacked"
     balanced = "balanced" if files.config.dataset.target == "uniform" else "to order"
     runs = f", from {len(files.merged['sources'])} runs" if files.merged else ""
     return f"{len(files.manifest):,} images, {balanced} over {over}{runs}"

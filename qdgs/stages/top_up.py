@@ -88,7 +88,7 @@ class TopUp:
                 "may see more."
             )
         if self.damaged:
-            told.append(f"{len(self.damaged):,} files are damaged, {self.damaged[0]} among them.")
+            told.append(f"Damaged files: {len(self.damaged):,}, {self.damaged[0]} among them.")
         kept = [gap for gap in self.gaps if gap.target == 0 and gap.there]
         told += [f"{gap.there:,} images are {gap.group}, which was to have none." for gap in kept]
         if self.limit is not None and self.limit == self.missing:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdgs.console import do_stage, open_dataset, open_run, progress_bar, tell_warnings
+from qdgs.console import do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
 from qdgs.errors import InputError, QdgsError
 from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
 from qdgs.recognition_cli import recognition
@@ -157,7 +157,12 @@ def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> N
 
 @app.command()
 def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
-    """Draw the figures and write report.html."""
+    """Draw the figures and write report.html; of a run, a merged dataset, or a comparison."""
+    if kind_of(run_folder) == "compare":
+        from qdgs.comparison.page import report_comparison
+
+        typer.echo(f"{report_comparison(run_folder, device=device_of(device))}: written")
+        return
     do_stage(open_dataset(run_folder, set_), "report", device)
 
 

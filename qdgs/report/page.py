@@ -75,19 +75,29 @@ def report(
     return page
 
 
-def _html(files: RunFiles, shown: Exhibits) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Where the templates of pages are made, everything escaped."""
+    made = Environment(
         loader=PackageLoader("qdgs.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "percent": lambda share: _unbroken(percent(share)),
         "unbroken": _unbroken,
         "group": lambda name: str(name).replace("/", " · "),
     }
+    return made
+
+
+def page_style() -> Markup:
+    """The style of all pages."""
+    return Markup(_asset("page.css"))
+
+
+def _html(files: RunFiles, shown: Exhibits) -> str:
     script = Markup("\n".join(_asset(name) for name in SCRIPTS))
     context = {
         **_summary(files),
@@ -100,10 +110,10 @@ def _html(files: RunFiles, shown: Exhibits) -> str:
         "curves": _curves(files),
         "script": script,
         "script_hash": f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
-        "style": Markup(_asset("page.css")),
+        "style": page_style(),
     }
     context["contents"] = _contents(context)
-    return environment.get_template("page.html").render(context)
+    return environment().get_template("page.html").render(context)
 
 
 def _summary(files: RunFiles) -> dict[str, Any]:

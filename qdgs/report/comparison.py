@@ -19,6 +19,11 @@ PANELS = {
     "worst_group_accuracy": "Accuracy in the worst group (more is better)",
     "group_diversity_ratio": "Diversity within groups, relative to random samples (more is better)",
 }
+SHORT = {
+    "max_share_error": "Largest share error",
+    "worst_group_accuracy": "Worst group's accuracy",
+    "group_diversity_ratio": "Diversity in groups",
+}
 FULL = 10.5
 """Width of the figures in inches."""
 STYLES = ("-", "--", ":", "-.")
@@ -46,8 +51,9 @@ def methods_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float =
     figure = blank(width, 0.4 + len(shown) * (0.7 + 0.24 * len(methods)))
     for number, name in enumerate(shown, start=1):
         axes = figure.add_subplot(len(shown), 1, number)
-        _draw_panel(axes, frame[frame["metric"] == name], methods)
-        heading = PANELS[name] if width >= FULL else PANELS[name].partition(" (")[0].partition(",")[0]
+        rows = frame["metric"] == name
+        _draw_panel(axes, frame[rows], _names(frame)[rows], methods)
+        heading = PANELS[name] if width >= FULL else SHORT[name]
         title(axes, heading, _reading(config.seeds) if number == 1 and width >= FULL else "")
     return figure
 
@@ -67,7 +73,8 @@ def costs_figure(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
         for name, once, each in lines:
             _draw_line(axes, name, names.index(name), once + each * IMAGES)
         for start, _ in cheapest(aiming(lines))[1:]:
-            axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
+            if start > IMAGES[0]:
+                axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("images in the set", fontsize=SMALL, color=INK)
@@ -126,8 +133,7 @@ def cheapest(lines: Sequence[tuple[str, float, float]], most: float = MOST) -> l
     return steps
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
-    names = _names(rows)
+def _draw_panel(axes: Axes, rows: pd.DataFrame, names: pd.Series, methods: Sequence[str]) -> None:
     present = [method for method in methods if (names == method).any()]
     for place, method in enumerate(present):
         of = rows[(names == method).to_numpy()]
@@ -145,6 +151,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
             textcoords="offset points",
             va="center",
             fontsize=SMALL,
+            color=INK,
         )
     axes.set_yticks(range(len(present)), [plain(name) for name in present])
     axes.set_ylim(len(present) - 0.5, -0.5)

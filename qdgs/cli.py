@@ -14,9 +14,11 @@ import typer
 
 from qdgs.console import do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
 from qdgs.errors import InputError, QdgsError
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.options import Config, Device, Log, Out, RunFolder, Set, device_of
 from qdgs.recognition_cli import recognition
 from qdgs.sets_cli import certify, export, merge, top_up
+from qdgs.setup_cli import init, schema
+from qdgs.watch_cli import watch
 
 if TYPE_CHECKING:
     from qdgs.run import Run
@@ -27,17 +29,12 @@ DONE, FAILED, INPUT_IS_WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Turn a biased image generator into a balanced training set.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 app.add_typer(recognition, name="recognition")
-app.command("top-up")(top_up)
-app.command()(merge)
-app.command()(certify)
-app.command()(export)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,9 +74,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 @app.command()
-def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
+def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto", log: Log = None) -> None:
     """Do every stage: search, flatten, render, audit, report, export."""
-    _complete(_created(config, out, set_), device)
+    _complete(_created(config, out, set_), device, log)
 
 
 @app.command()
@@ -106,9 +103,9 @@ def compare(
 
 
 @app.command()
-def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto", log: Log = None) -> None:
     """Go on with a run where it stopped."""
-    _complete(open_run(run_folder, set_), device)
+    _complete(open_run(run_folder, set_), device, log)
 
 
 @app.command()
@@ -118,10 +115,11 @@ def search(
     set_: Set = None,
     device: Device = "auto",
     anew: Annotated[bool, typer.Option("--anew", help="Leave the checkpoint aside.")] = False,
+    log: Log = None,
 ) -> None:
     """Search the generator's latents; an interrupted search goes on where it stopped."""
     there = open_run(target, set_) if target.is_dir() else _created(target, out, set_)
-    do_stage(there, "search", device, anew=anew)
+    do_stage(there, "search", device, log=log, anew=anew)
 
 
 @app.command()
@@ -245,18 +243,9 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("qdgs.yaml"),
-) -> None:
-    """Write a commented configuration to begin with."""
-    from qdgs.files import write_text
-    from qdgs.starter import STARTER
-
-    if path.exists():
-        raise InputError(f"{path}: expected a new file, got one that exists; choose another name")
-    write_text(path, STARTER)
-    typer.echo(f"{path}: written; start it with qdgs run {path}")
+for command in (certify, export, merge, watch, init, schema):
+    app.command()(command)
+app.command("top-up")(top_up)
 
 
 def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run:
@@ -266,12 +255,12 @@ def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run
     return Run.create(load_config(config, overrides or ()), out or Path("runs") / config.stem)
 
 
-def _complete(there: Run, device: str) -> None:
+def _complete(there: Run, device: str, log: list[str] | None) -> None:
     from qdgs.run import STAGES
 
     for stage in STAGES:
         if not there.finished(stage):
-            do_stage(there, stage, device, tell=False)
+            do_stage(there, stage, device, tell=False, log=log)
     tell_warnings(there)
     typer.echo(_closing(there))
 

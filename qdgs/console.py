@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,14 +59,24 @@ def kind_of(folder: Path) -> str:
     return str(read_mapping(path).get("kind", "run")) if path.is_file() else "run"
 
 
-def do_stage(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
-    """Do a stage with its progress shown, and tell the warnings of its numbers."""
-    with progress_bar() as bar:
+def do_stage(
+    there: Run,
+    stage: str,
+    device: str,
+    *,
+    tell: bool = True,
+    log: Sequence[str] | None = None,
+    **options: Any,
+) -> None:
+    """Do a stage with its progress shown and logged, and tell the warnings of its numbers."""
+    from qdgs.logs import open_logs, together
+
+    with progress_bar() as bar, open_logs(log or (), there.path) as logs:
         if kind_of(there.path) == "merge":
             perform = import_module(f"qdgs.stages.{stage}").perform
             perform(there, device=device_of(device), watch=bar.watch, **options)
             return
-        there.do(stage, device=device_of(device), watch=bar.watch, **options)
+        there.do(stage, device=device_of(device), watch=together(bar.watch, *logs), **options)
     if tell and stage in ("search", "flatten", "audit"):
         tell_warnings(there)
 

@@ -1,4 +1,4 @@
-"""How long the page of a run takes and how large it is: `python experiments/speed/report.py RUN --out DIR`."""
+"""Time and size of the page of a run: `python experiments/speed/report.py RUN --out DIR`."""
 
 from __future__ import annotations
 

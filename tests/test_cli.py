@@ -68,7 +68,10 @@ def test_every_public_name_can_be_had():
 def test_help_lists_the_commands(command):
     code, out, _ = command("--help")
     assert code == 0
-    commands = "run search flatten render audit report export resume check fetch convert list doctor init"
+    commands = (
+        "run search flatten render audit report export resume check fetch convert list doctor init schema "
+        "watch merge top-up certify compare"
+    )
     for name in commands.split():
         assert f"\n  {name} " in out
 

@@ -15,6 +15,7 @@ from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.registry import nearest
 from qdgs.roles import JudgesConfig, Named
+from qdgs.speed_config import SpeedConfig
 from qdgs.target_table import is_table
 from qdgs.values import ColumnName, Integer, Model, OptionalPrompts, Real, refuse_the_same
 
@@ -31,6 +32,7 @@ __all__ = [
     "ObjectiveConfig",
     "RunConfig",
     "SearchConfig",
+    "SpeedConfig",
     "WeightsConfig",
     "WorkersConfig",
     "audited_attributes",
@@ -209,6 +211,7 @@ class SearchConfig(Model):
     reservoir: Annotated[Integer, Field(ge=1)] = 4
     checkpoint_seconds: Annotated[Real, Field(ge=0.0)] = 30.0
     micro_batch: Annotated[Integer, Field(ge=16)] = 64
+    speed: SpeedConfig = SpeedConfig()
 
     @model_validator(mode="after")
     def _budget(self) -> Self:

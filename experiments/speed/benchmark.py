@@ -17,7 +17,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -172,11 +172,11 @@ def _best_generating_batch(task: Task, effort: Effort) -> int:
     return max(fastest, key=lambda batch: fastest[batch])
 
 
-def outside(effort: Effort, raw_per_second: float) -> dict[str, Any]:
+def outside(effort: Effort, raw_per_second: float, clock: Callable[[], float]) -> dict[str, Any]:
     """Share of an iteration outside of a guide of that speed: 156,250 cells, 512 latents, 8 × 32."""
     told: dict[str, Any] = {}
     for algorithm, points in (("cma_mae", 0), ("cma_maega", 8)):
-        seconds = median(bookkeeping(algorithm, effort.iterations))
+        seconds = median(bookkeeping(algorithm, effort.iterations, clock))
         told[f"{algorithm}_seconds"] = seconds
         told[f"{algorithm}_share"] = seconds / (seconds + (256 + points) / raw_per_second)
     return told
@@ -199,11 +199,19 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def measure(guides: Sequence[str], effort: Effort, *, device: str, seeds: int) -> dict[str, Any]:
-    """Everything, guide by guide: the keys of the first guide stand at the top."""
+def measure(
+    guides: Sequence[str],
+    effort: Effort,
+    *,
+    device: str,
+    seeds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything, guide by guide."""
     told: dict[str, Any] = {}
     for guide in guides:
-        task = load_task(guide, device=device)
+        task = load_task(guide, device=device, overrides=tuple(overrides), clock=clock)
         _say(f"{guide}: evaluations a second")
         own = rates(task, effort)
         if guide == MINI:
@@ -215,7 +223,7 @@ def measure(guides: Sequence[str], effort: Effort, *, device: str, seeds: int) -
             own |= overheads(task, effort)
         else:
             _say(f"bookkeeping beside {guide}")
-            own["outside"] = outside(effort, own["raw_per_second"])
+            own["outside"] = outside(effort, own["raw_per_second"], clock)
         told[guide] = own
     return told
 
@@ -224,7 +232,7 @@ def _say(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
-def collected(told: Mapping[str, Any], effort: Effort, *, device: str, seconds: float) -> dict[str, Any]:
+def collected(told: Mapping[str, Any], effort: Effort, device: str, **further: Any) -> dict[str, Any]:
     """What is written: the embedded guide's keys at the top, other guides below."""
     first = next(iter(told))
     return {
@@ -234,7 +242,7 @@ def collected(told: Mapping[str, Any], effort: Effort, *, device: str, seconds: 
         "machine": machine(device),
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "effort": vars(effort),
-        "seconds": seconds,
+        **further,
         "left_out": "warm-up and compilation; ranges and objective scale are given to the published loop",
     }
 
@@ -246,6 +254,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="within five minutes on two free cores")
     parser.add_argument("--guides", nargs="+", choices=GUIDES, default=[MINI, "ViT-B-32"])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="for a busy machine and one thread: waiting is not counted",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="over configs/shapes.yaml"
+    )
     parser.add_argument("--seeds", type=int, help="races to a score (3; with --quick 1)")
     given = parser.parse_args(argv)
     if given.seeds is not None and given.seeds < 1:
@@ -268,9 +284,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     effort = QUICK if given.quick else FULL
     seeds = given.seeds or (1 if given.quick else 3)
     begun = time.perf_counter()
-    told = measure(given.guides, effort, device=given.device, seeds=seeds)
+    told = measure(
+        given.guides,
+        effort,
+        device=given.device,
+        seeds=seeds,
+        clock=time.process_time if given.processor_time else time.perf_counter,
+        overrides=given.set,
+    )
     result = _without_infinity(
-        collected(told, effort, device=given.device, seconds=time.perf_counter() - begun)
+        collected(
+            told,
+            effort,
+            given.device,
+            seconds=time.perf_counter() - begun,
+            clock="processor time" if given.processor_time else "wall-clock",
+            set=given.set,
+        )
     )
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(given.out, json.dumps(result, indent=2) + "\n")

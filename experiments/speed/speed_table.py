@@ -56,7 +56,7 @@ def _machine(result: Mapping[str, Any]) -> str:
     return (
         f"{told['processor']}, {told['cores']} cores, {told['threads']} threads, {told['device']}, torch "
         f"{told['torch']}, ribs {told['ribs']}; peak memory {result['peak_memory_gb']:.2f} GiB; "
-        f"{result['seconds']:.0f} s. Left out: {result['left_out']}."
+        f"{result['seconds']:.0f} s in all; {result['clock']}. Left out: {result['left_out']}."
     )
 
 

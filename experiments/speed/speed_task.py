@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from torch import nn
 from qdgs.clip.encoder import ClipEncoder
 from qdgs.clip.sources import EMBEDDED
 from qdgs.compat import import_open_clip
-from qdgs.config import RunConfig, load_config
+from qdgs.config import RunConfig, SpeedConfig, load_config
 from qdgs.generators.base import Generator
 from qdgs.guides.prompts import PromptGuide
 from qdgs.parts import load_generator
@@ -42,6 +44,7 @@ class Task:
         plain: Latents to scores, with the models as they were loaded.
         engine: Latents to scores, as qdgs runs them.
         device: Where they work.
+        clock: Tells seconds; of the processor alone where the machine is busy.
     """
 
     guide: str
@@ -49,6 +52,7 @@ class Task:
     plain: Scorer
     engine: Scorer
     device: str
+    clock: Callable[[], float] = time.perf_counter
 
     @property
     def generator(self) -> Generator:
@@ -70,21 +74,29 @@ class Task:
             torch.cuda.synchronize()
 
 
-def load_task(guide: str, *, device: str = "cpu", overrides: tuple[str, ...] = ()) -> Task:
+def load_task(
+    guide: str,
+    *,
+    device: str = "cpu",
+    overrides: tuple[str, ...] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> Task:
     """Load generator and guide twice.
 
     Args:
         guide: One of `GUIDES`.
         device: Where they work.
         overrides: `a.b=c` over configs/shapes.yaml.
+        clock: Tells seconds.
     """
     config = load_config(CONFIG, overrides)
     plain, engine = _guides(guide, config, device)
+    as_loaded = SpeedConfig(rows_at_once=2**20, layout="contiguous")
     scorers = [
-        Scorer(load_generator(config.generator, device=device), one, seed=config.seed)
-        for one in (plain, engine)
+        Scorer(load_generator(config.generator, device=device), one, seed=config.seed, speed=speed)
+        for one, speed in ((plain, as_loaded), (engine, config.search.speed))
     ]
-    return Task(guide, config, *scorers, device)
+    return Task(guide, config, *scorers, device, clock)
 
 
 class _Tower(nn.Module):

@@ -44,7 +44,7 @@ class PatchEmbedding(nn.Conv2d):
         """Features `(batch_size, width, rows, columns)` of images `(batch_size, 3, height, width)`."""
         if not (torch.is_grad_enabled() and images.requires_grad and images.device.type == "cpu"):
             return super().forward(images)
-        features: Tensor = _Patches.apply(images, self.weight, self.bias)
+        features: Tensor = _Patches.apply(images, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return features
 
 
@@ -66,7 +66,8 @@ class SelfAttention(nn.MultiheadAttention):
         rows = tokens.reshape(batch * length, width)  # a product of two matrices, not of a stack of them
         packed = F.linear(rows, self.in_proj_weight, self.in_proj_bias)
         heads = packed.view(batch, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*heads.unbind(0))
+        queries, keys, values = heads.unbind(0)
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
         mixed = mixed.transpose(1, 2).reshape(batch * length, width)
         projected = F.linear(mixed, self.out_proj.weight, self.out_proj.bias)
         return projected.view(batch, length, width)
@@ -82,7 +83,7 @@ class _Patches(torch.autograd.Function):
         return F.conv2d(images, weight, bias, stride=weight.shape[-2:])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator] # torch ships no type for it
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
         width, channels, height, breadth = weight.shape

@@ -131,7 +131,7 @@ class Search:
             InputError: The configuration cannot be searched with, or the budget does not hold one iteration.
         """
         started = time.perf_counter()
-        config = settle(config, latent_dim, differentiable)
+        config = settle(config, latent_dim, differentiable, device=torch.device(device).type)
         _check_budget(config, measures)
         evaluator = Evaluator(
             score,

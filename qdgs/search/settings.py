@@ -157,6 +157,12 @@ def _paper(algorithm: str) -> dict[str, Any]:
 
 
 def _check(config: SearchConfig, differentiable: bool) -> None:
+    foreign = set(config.mix) & set(GRADIENT_ALGORITHMS)
+    if foreign and config.algorithm not in GRADIENT_ALGORITHMS:
+        raise InputError(
+            f"search.mix: {min(foreign)} needs search.algorithm to be one with gradients, got "
+            f"{config.algorithm}"
+        )
     if config.algorithm in GRADIENT_ALGORITHMS and not differentiable:
         raise InputError(
             f"search.algorithm: {config.algorithm} needs gradients and this generator has none; take cma_mae"

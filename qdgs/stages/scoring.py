@@ -13,11 +13,12 @@ from qdgs.errors import ConfigError
 from qdgs.generators.base import Generator, check_images
 from qdgs.guides.base import SearchGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
+from qdgs.layout import takes_channels_last, use_layout
+from qdgs.pace import Pace
 from qdgs.parts import Device, load_generator, load_guide
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run
-from qdgs.stages.pace import Pace
-from qdgs.stages.speed import PROBES, check_ranking, compile_networks, takes_channels_last, use_layout
+from qdgs.stages.speed import PROBES, check_ranking, compile_networks
 
 NORM_SAMPLES = 10_000
 NORM_INDEX = 1_000_000  # apart from the prior's other streams, which count from 0

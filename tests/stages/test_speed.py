@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from qdgs.config import SpeedConfig, load_config
 from qdgs.errors import ConfigError
+from qdgs.layout import takes_channels_last, use_layout
 from qdgs.parts import load_generator, load_guide
 from qdgs.stages.identity import identity
 from qdgs.stages.scoring import Scorer
-from qdgs.stages.speed import check_ranking, takes_channels_last, use_layout
+from qdgs.stages.speed import check_ranking
 
 
 def painter(seed: int = 0) -> nn.Sequential:

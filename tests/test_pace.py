@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from qdgs.memory import MemoryWarning
-from qdgs.stages.pace import ROUNDS, Pace
+from qdgs.pace import ROUNDS, Pace
 
 
 class Counter:

@@ -94,7 +94,7 @@ class DatasetConfig(Model):
     the poor and 100 what the good among random samples reach, and not the guide's own scale. `balance` maps
     a judge's column to how it is balanced within groups, as it is read of a latent's first image; of each
     group at most `balance_candidates` candidates are read for every one wanted. `layout` names the folders of
-    the images.
+    the images. `license` is that of the images, as Hugging Face spells it, for cards and exports.
     """
 
     images: Annotated[Integer, Field(ge=1)] = 2000
@@ -109,6 +109,7 @@ class DatasetConfig(Model):
     balance: dict[str, NuisanceConfig] = Field(default_factory=dict)
     balance_candidates: Annotated[Integer, Field(ge=1)] = 4
     layout: Literal["label", "identity"] = "label"
+    license: Annotated[str, Field(min_length=1)] = "unknown"
 
     @field_validator("target", mode="before")
     @classmethod

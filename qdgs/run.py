@@ -40,7 +40,7 @@ WRITES: dict[str, tuple[str, ...]] = {
         "clipped_fraction",
         "lineages",
     ),
-    "flatten": ("gate_acceptance", "images"),
+    "flatten": ("gate_acceptance", "images", "reference_evaluations"),
     "render": (),
     "audit": (
         "corrected_qd_score",

@@ -41,6 +41,7 @@ KEYS = [
     "lineages",
     "gate_acceptance",
     "images",
+    "reference_evaluations",
     "label_agreement",
     "normalized_entropy",
     "smallest_group_share",

@@ -396,7 +396,9 @@ def main() -> None:
         rounds.append({name: agreement(guide, *pool) for name, pool in seen.items()})
         print(json.dumps(rounds[-1]), flush=True)
         found.append(elites)
-    save_model(lesson.model, args.out, command, {"figures": rounds[-1], "rounds": rounds})
+    labelled = sum(len(pictures) for pictures, _ in (prior, held_out, beyond, *found))
+    told = {"figures": rounds[-1], "rounds": rounds, "images_labelled_by_the_teachers": labelled}
+    save_model(lesson.model, args.out, command, told)
 
 
 if __name__ == "__main__":

@@ -187,6 +187,13 @@ SECTIONS: dict[str, tuple[Number, ...]] = {
             "Gradients cost more than one evaluation; compare algorithms by equivalents.",
         ),
         Number(
+            "reference_evaluations",
+            "reference evaluations",
+            "count",
+            "Random samples that the guide scored to place cuts and to tell how rare groups are.",
+            "They are no part of the search, and come from a bank where one was made before.",
+        ),
+        Number(
             "search_seconds",
             "search time",
             "seconds",

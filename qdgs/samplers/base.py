@@ -32,7 +32,7 @@ __all__ = [
     "sample_rows",
 ]
 
-SAMPLERS: dict[str, str] = {
+SAMPLERS: dict[str, Any] = {
     "autophagy": "qdgs.samplers.autophagy:Autophagy",
     "fairtl": "qdgs.samplers.fairtl:FairTL",
     "fairtl++": "qdgs.samplers.fairtl:FairTLPlusPlus",
@@ -45,7 +45,7 @@ SAMPLERS: dict[str, str] = {
     "random": "qdgs.samplers.rejection:RandomSampler",
     "rejection": "qdgs.samplers.rejection:RejectionSampler",
 }
-"""Name → "module:class"; each is made without arguments or with options by keyword."""
+"""Name → "module:class", or the class itself; each is made without arguments or with options by keyword."""
 
 
 @dataclass(frozen=True, eq=False)

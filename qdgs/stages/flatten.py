@@ -46,7 +46,8 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     """Flatten reservoir and archive into a manifest.
 
     Returns:
-        `gate_acceptance` and `images`.
+        `gate_acceptance`, `images`, and `reference_evaluations`: random samples that the guide scored to
+        place cuts and to tell the prior mass of groups, beside the search's own.
 
     Raises:
         ShortageError: A group cannot be filled, and the configuration says to stop; dataset/flatten.json
@@ -71,7 +72,11 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     told = chosen.report.to_json()
     write_manifest(run.path / MANIFEST, chosen.manifest, _metadata(run, scorer, cuts, told, device=device))
     write_json(run.path / FLATTEN, {**report, **told})
-    return {"gate_acceptance": chosen.report.gate_acceptance, "images": chosen.report.images}
+    return {
+        "gate_acceptance": chosen.report.gate_acceptance,
+        "images": chosen.report.images,
+        "reference_evaluations": len(samples),
+    }
 
 
 def open_bank(run: Run, scorer: Scorer, *, device: str) -> Bank:
@@ -184,5 +189,6 @@ def _metadata(run: Run, scorer: Scorer, cuts: Cuts, report: dict[str, Any], *, d
         judges={**{role: judge.who for role, judge in judges.items() if judge}, **shared},
         search={"algorithm": settled.algorithm, "evaluations": run.summary.get("evaluations")},
         report=report,
+        license=config.dataset.license,
         layout=config.dataset.layout,
     )

@@ -90,6 +90,15 @@ def test_without_a_gate_everything_is_let_in(finished):
     assert run.summary["images"] == 40
 
 
+def test_what_the_guide_scored_beside_the_search_is_told(finished):
+    assert finished.summary["reference_evaluations"] == finished.config.audit.samples
+
+
+def test_the_license_of_the_images_goes_into_the_manifest(finished):
+    run = Run.open(finished.path, ["dataset.license=cc0-1.0"]).complete(until="flatten")
+    assert read_manifest(run.path / "dataset/manifest.parquet").metadata["license"] == "cc0-1.0"
+
+
 def test_the_manifest_holds_what_rendering_needs(finished):
     metadata = read_manifest(finished.path / "dataset/manifest.parquet").metadata
     assert metadata["generator"]["name"] == "patches"

@@ -25,14 +25,14 @@ from statistics import median
 from typing import Any
 
 import torch
+
 from contestants import Contestant, Engine, Plain, Published, Raw, RawGradient
 from grading import Grader
 from overheads import bookkeeping, generated_per_second, rendered_per_second
-from speed_table import table
-from speed_task import GUIDES, MINI, Task, load_task
-
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
+from speed_table import table
+from speed_task import GUIDES, MINI, Task, load_task
 
 BATCHES = (16, 32, 64, 128, 256)
 

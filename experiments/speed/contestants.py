@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ribs.archives import GridArchive
 from ribs.emitters import EvolutionStrategyEmitter, GradientArborescenceEmitter
 from ribs.schedulers import Scheduler
-from speed_task import Task
 
 from qdgs.randomness import Stream, stream
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Search
+from speed_task import Task
 
 Floats = NDArray[np.float32]
 SNAPSHOT_SECONDS = 0.25

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from contestants import Floats, Snapshot
-from speed_task import Task
 
+from contestants import Floats, Snapshot
 from qdgs.config import audited_attributes
 from qdgs.fairness.audit import audited_groups, read_groups
 from qdgs.fairness.corrected import GridCells, corrected_measures, corrected_qd_score
@@ -22,6 +21,7 @@ from qdgs.generators.base import generate
 from qdgs.parts import load_judge
 from qdgs.search.ranges import Calibration
 from qdgs.stages.bank import Bank, as_stored
+from speed_task import Task
 
 MICRO_BATCH = 64
 

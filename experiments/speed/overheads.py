@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from speed_task import Task
 from torch import Tensor
 
 from qdgs.config import MeasureConfig, SearchConfig
@@ -17,6 +16,7 @@ from qdgs.datasets.render import render
 from qdgs.generators.base import MICRO_BATCH
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
+from speed_task import Task
 
 FACES_CELLS = (50, 25, 5, 25)
 """The grid of the published faces: 156,250 cells."""

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contestants import Engine
-from speed_task import GUIDES, MINI, Task, load_task
 from torch.profiler import ProfilerActivity, profile
 
+from contestants import Engine
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
 from qdgs.stages.scoring import Scorer
+from speed_task import GUIDES, MINI, Task, load_task
 
 OPERATIONS = 8
 AROUND = {

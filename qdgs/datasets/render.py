@@ -22,16 +22,13 @@ from qdgs.datasets.manifest import latent_columns, latents_of, write_failure
 from qdgs.datasets.metadata import label_names, write_metadata
 from qdgs.errors import InputError, QdgsError
 from qdgs.generators.base import Generator, generate
-from qdgs.generators.quick import QuickGenerator
+from qdgs.generators.quick import WORTH_TRYING, QuickGenerator
 
 SOFTWARE = "qdgs"
 RECIPE = "qdgs-recipe"
 
 COMPRESSION = {"compress_level": 1, "compress_type": 3}
 """Of zlib: its quickest level, matching runs alone: two to five times its default speed, and smaller."""
-
-WORTH_TRYING = 8
-"""Micro-batches from which on it pays to find the generator's pace."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from torch import Tensor
 
-from qdgs.generators.base import Generator
+from qdgs.generators.base import MICRO_BATCH, Generator, generate
 from qdgs.layout import takes_channels_last
 from qdgs.pace import Pace
+
+WORTH_TRYING = 8
+"""Micro-batches from which on it pays to look for a generator's pace."""
+
+
+def generate_quickly(
+    generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH
+) -> Iterator[Tensor]:
+    """Images of many latents as `generate` gives them, at the generator's quickest pace."""
+    many = len(latents) > WORTH_TRYING * micro_batch
+    return generate(QuickGenerator(generator) if many else generator, latents, micro_batch)
 
 
 class QuickGenerator:

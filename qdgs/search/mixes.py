@@ -51,6 +51,13 @@ def all_emitters(scheduler: Any) -> list[Any]:
     return list(scheduler.emitter_pool if isinstance(scheduler, BanditScheduler) else scheduler.emitters)
 
 
+def move_scheduler(scheduler: Any, archive: Any, result_archive: Any | None) -> None:
+    """Put a scheduler and its emitters on other archives; emitters keep what they have learnt."""
+    scheduler._archive, scheduler._result_archive = archive, result_archive  # pyribs has no other way to it
+    for emitter in all_emitters(scheduler):
+        emitter.archive.move_to(archive)
+
+
 def _of_kind(config: SearchConfig, kind: str) -> SearchConfig:
     """The run's settings for its own algorithm, and the tuned ones for the others."""
     if kind == config.algorithm:

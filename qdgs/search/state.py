@@ -21,7 +21,7 @@ from qdgs.search.algorithms import build_archives, build_scheduler
 from qdgs.search.evaluation import Evaluation, Evaluator, Floats, Score
 from qdgs.search.frames import solutions_frame
 from qdgs.search.lineages import Lineages, Prior
-from qdgs.search.mixes import active_emitters, all_emitters
+from qdgs.search.mixes import active_emitters, move_scheduler
 from qdgs.search.ranges import Calibration, SamplePrior, Samples, calibrate, draw_samples, needs_samples
 from qdgs.search.refits import add_again, refits_due, refitted
 from qdgs.search.reservoir import Reservoir
@@ -364,19 +364,12 @@ class Search:
         archives = [archive] if elitist is None else [archive, elitist]
         add_again(archives, rows)
         self._archives = (archives[0], archives[-1])
-        self._point_to(archive, elitist)
-        reservoir = Reservoir(self.cells, self.config.reservoir, self._latent_dim, len(self.measures))
-        cells = self.archive.index_of(rows["measures"]).astype(np.int64)
-        reservoir.add(cells, rows["latents"], rows["objective"], rows["measures"], rows["lineage"])
-        self.reservoir = reservoir
-
-    def _point_to(self, archive: Any, elitist: Any | None) -> None:
-        """Scheduler, emitters and screen on other archives; emitters keep what they have learnt."""
-        self.scheduler._archive, self.scheduler._result_archive = archive, elitist  # pyribs has no way to it
-        for emitter in all_emitters(self.scheduler):
-            emitter.archive.move_to(archive)
+        move_scheduler(self.scheduler, archive, elitist)
         if self.screen is not None:
             self.screen.archive = archive
+        cells = self.archive.index_of(rows["measures"]).astype(np.int64)
+        self.reservoir = self.reservoir.emptied()
+        self.reservoir.add(cells, *(rows[name] for name in ("latents", "objective", "measures", "lineage")))
 
 
 def _check_budget(config: SearchConfig, measures: Sequence[MeasureConfig]) -> None:

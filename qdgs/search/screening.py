@@ -52,10 +52,12 @@ class Surrogate:
 
     def predict(self, latents: NDArray[Any]) -> NDArray[np.float64]:
         """Guessed values `(n, outputs)`."""
-        if self._solution is None:
+        solution = self._solution
+        if solution is None:
             ridge = RIDGE * self.observations * np.eye(len(self._products))
-            self._solution = np.linalg.solve(self._products + ridge, self._targets)
-        guess: NDArray[np.float64] = self._features(latents) @ self._solution
+            solution = np.linalg.solve(self._products + ridge, self._targets).astype(np.float64)
+            self._solution = solution
+        guess: NDArray[np.float64] = self._features(latents) @ solution
         return guess
 
     def _features(self, latents: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdgs.errors import InputError, QdgsError
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.console import do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
+from qdgs.errors import InputError, QdgsError, is_out_of_memory
+from qdgs.options import Config, Device, Log, Out, RunFolder, Set, device_of
 from qdgs.recognition_cli import recognition
+from qdgs.sets_cli import certify, export, merge, top_up
+from qdgs.setup_cli import init, schema
+from qdgs.watch_cli import watch
 
 if TYPE_CHECKING:
-    from qdgs.display import Bar
     from qdgs.run import Run
 
 # Some versions of typer bring a click of their own.
@@ -26,7 +29,6 @@ DONE, FAILED, INPUT_IS_WRONG, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Turn a biased image generator into a balanced training set.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -62,7 +64,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), FAILED)
     except OSError as error:
         return _fail(_system_sentence(error), FAILED)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
         given = sys.argv[1:] if arguments is None else arguments
@@ -72,9 +76,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 @app.command()
-def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
+def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto", log: Log = None) -> None:
     """Do every stage: search, flatten, render, audit, report, export."""
-    _complete(_created(config, out, set_), device)
+    _complete(_created(config, out, set_), device, log)
 
 
 @app.command()
@@ -91,7 +95,7 @@ def compare(
 
     folder = out or Path("runs") / config.stem
     loaded = load_compare(config, set_ or (), quick=quick)
-    with _bar() as bar:
+    with progress_bar() as bar:
         compared = carry_out(loaded, folder, device=device_of(device), watch=bar.watch)
     for cell, sentence in compared.failed.items():
         typer.echo(f"failed: {cell}: {sentence}", err=True)
@@ -101,9 +105,9 @@ def compare(
 
 
 @app.command()
-def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+def resume(run_folder: RunFolder, set_: Set = None, device: Device = "auto", log: Log = None) -> None:
     """Go on with a run where it stopped."""
-    _complete(_opened(run_folder, set_), device)
+    _complete(open_run(run_folder, set_), device, log)
 
 
 @app.command()
@@ -113,16 +117,17 @@ def search(
     set_: Set = None,
     device: Device = "auto",
     anew: Annotated[bool, typer.Option("--anew", help="Leave the checkpoint aside.")] = False,
+    log: Log = None,
 ) -> None:
     """Search the generator's latents; an interrupted search goes on where it stopped."""
-    there = _opened(target, set_) if target.is_dir() else _created(target, out, set_)
-    _do(there, "search", device, anew=anew)
+    there = open_run(target, set_) if target.is_dir() else _created(target, out, set_)
+    do_stage(there, "search", device, log=log, anew=anew)
 
 
 @app.command()
 def flatten(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Choose the solutions that become the dataset."""
-    _do(_opened(run_folder, set_), "flatten", device)
+    do_stage(open_run(run_folder, set_), "flatten", device)
 
 
 @app.command()
@@ -136,66 +141,29 @@ def render(
     part = _shard(shard)
     bare = not (run_folder / "config.yaml").exists() and (run_folder / "dataset/manifest.parquet").exists()
     if set_ or not bare:
-        _do(_opened(run_folder, set_), "render", device, shard=part)
+        do_stage(open_run(run_folder, set_), "render", device, shard=part)
         return
     from qdgs.stages.render import render_manifest
 
-    with _bar() as bar:
+    with progress_bar() as bar:
         render_manifest(run_folder, device=device_of(device), watch=bar.watch, shard=part)
 
 
 @app.command()
 def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
     """Let the auditor grade the dataset beside as many random samples."""
-    _do(_opened(run_folder, set_), "audit", device)
+    do_stage(open_run(run_folder, set_), "audit", device)
 
 
 @app.command()
 def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
-    """Draw the figures and write report.html."""
-    _do(_opened(run_folder, set_), "report", device)
+    """Draw the figures and write report.html; of a run, a merged dataset, or a comparison."""
+    if kind_of(run_folder) == "compare":
+        from qdgs.comparison.page import report_comparison
 
-
-@app.command()
-def certify(
-    run_folder: RunFolder,
-    labels: Annotated[
-        Path, typer.Argument(metavar="LABELS", help="What the report's page saved.", show_default=False)
-    ],
-    device: Device = "auto",
-) -> None:
-    """Correct the group shares by labels that a person gave in the report; tell report and card."""
-    from qdgs.fairness.certificate import certificate_lines
-    from qdgs.stages.certify import certify_run
-
-    there = _opened(run_folder, None)
-    certificate = certify_run(there, labels).to_dict()
-    _do(there, "report", device)
-    if there.finished("report"):
-        _do(there, "export", "cpu")
-    for line in certificate_lines(certificate):
-        typer.echo(line)
-
-
-@app.command()
-def export(
-    run_folder: RunFolder,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="imagefolder, csv, parquet or webdataset.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to.  [default: RUN/export/FORMAT]")] = None,
-    splits: Annotated[
-        str | None, typer.Option(metavar="NAME=SHARE,…", help="For instance train=0.8,test=0.2.")
-    ] = None,
-    set_: Set = None,
-) -> None:
-    """Write the dataset card, and copy the dataset into another format."""
-    from qdgs.datasets.splits import WHOLE, parse_splits
-
-    if splits is not None and format_ is None:
-        raise InputError("--splits: expected a --format to write them in, got none")
-    parts = WHOLE if splits is None else parse_splits(splits)
-    _do(_opened(run_folder, set_), "export", "cpu", format=format_, out=out, splits=parts)
+        typer.echo(f"{report_comparison(run_folder, device=device_of(device))}: written")
+        return
+    do_stage(open_dataset(run_folder, set_), "report", device)
 
 
 @app.command()
@@ -203,7 +171,7 @@ def check(
     configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", show_default=False)], set_: Set = None
 ) -> None:
     """Tell whether configurations hold, and what they would fetch."""
-    from qdgs.inspection import check_file
+    from qdgs.checking import check_file
 
     wrong = False
     for path in configs:
@@ -228,15 +196,15 @@ def fetch(
     ] = False,
 ) -> None:
     """Download what a configuration needs and this machine lacks."""
-    from qdgs.config import load_config
-    from qdgs.inspection import fetch_config
+    from qdgs.checking import fetch_config, load_any
     from qdgs.needs import commands
 
+    loaded = load_any(config, set_ or ())
     if print_:
-        for line in commands(load_config(config, set_ or ())):
+        for line in commands(loaded):
             typer.echo(line)
         return
-    typer.echo(f"{config}: {fetch_config(load_config(config, set_ or ()))}")
+    typer.echo(f"{config}: {fetch_config(loaded)}")
 
 
 @app.command()
@@ -255,7 +223,7 @@ def convert(
 @app.command(name="list")
 def list_() -> None:
     """List generators, guides, judges, algorithms and samplers, and whether each can be used here."""
-    from qdgs.inspection import parts_here
+    from qdgs.listing import parts_here
 
     for heading, parts in parts_here().items():
         typer.echo(f"{heading}:")
@@ -267,7 +235,7 @@ def list_() -> None:
 @app.command()
 def doctor() -> None:
     """Tell about this machine and installation; asks no network."""
-    from qdgs.inspection import examine
+    from qdgs.doctor import examine
 
     examined = examine()
     width = max(len(item.name) for item in examined)
@@ -277,18 +245,9 @@ def doctor() -> None:
         raise typer.Exit(FAILED)
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("qdgs.yaml"),
-) -> None:
-    """Write a commented configuration to begin with."""
-    from qdgs.files import write_text
-    from qdgs.starter import STARTER
-
-    if path.exists():
-        raise InputError(f"{path}: expected a new file, got one that exists; choose another name")
-    write_text(path, STARTER)
-    typer.echo(f"{path}: written; start it with qdgs run {path}")
+for command in (certify, export, merge, watch, init, schema):
+    app.command()(command)
+app.command("top-up")(top_up)
 
 
 def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run:
@@ -298,38 +257,14 @@ def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run
     return Run.create(load_config(config, overrides or ()), out or Path("runs") / config.stem)
 
 
-def _opened(folder: Path, overrides: list[str] | None) -> Run:
-    from qdgs.run import Run
-
-    return Run.open(folder, overrides or ())
-
-
-def _complete(there: Run, device: str) -> None:
+def _complete(there: Run, device: str, log: list[str] | None) -> None:
     from qdgs.run import STAGES
 
     for stage in STAGES:
         if not there.finished(stage):
-            _do(there, stage, device, tell=False)
-    _tell_warnings(there)
+            do_stage(there, stage, device, tell=False, log=log)
+    tell_warnings(there)
     typer.echo(_closing(there))
-
-
-def _do(there: Run, stage: str, device: str, *, tell: bool = True, **options: Any) -> None:
-    with _bar() as bar:
-        there.do(stage, device=device_of(device), watch=bar.watch, **options)
-    if tell and stage in ("search", "flatten", "audit"):
-        _tell_warnings(there)
-
-
-def _bar() -> Bar:
-    from qdgs.display import Bar
-
-    return Bar(sys.stderr)
-
-
-def _tell_warnings(there: Run) -> None:
-    for sentence in there.warnings():
-        typer.echo(f"warning: {sentence}", err=True)
 
 
 def _closing(there: Run) -> str:

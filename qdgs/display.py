@@ -10,6 +10,8 @@ from tqdm import tqdm
 from qdgs.run import Step
 
 LINE_SECONDS = 10.0
+SHOWN = ("qd_score", "coverage", "loss")
+"""Numbers of a step that stand beside its bar."""
 
 
 class Bar:
@@ -33,14 +35,12 @@ class Bar:
         self._close()
 
     def watch(self, step: Step) -> None:
-        """Show a step."""
+        """Show a step; that a stage is through is seen anyway."""
+        if step.through:
+            return
         if self._terminal:
             self._draw(step)
-        elif (
-            step.stage != self._stage
-            or step.done >= step.total
-            or time.monotonic() - self._told > LINE_SECONDS
-        ):
+        elif self._is_due(step):
             self._write_line(step)
         self._stage = step.stage
 
@@ -71,7 +71,8 @@ class Bar:
 
 def _numbers(step: Step) -> str:
     shown = []
-    for name, value in step.numbers.items():
+    for name in (name for name in SHOWN if name in step.numbers):
+        value = step.numbers[name]
         text = f"{value:.1%}" if name == "coverage" else f"{value:,.{3 if name == 'loss' else 0}f}"
         shown.append(f"{name.replace('qd_score', 'QD score')} {text}")
     return ", ".join(shown)

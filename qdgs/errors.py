@@ -27,3 +27,19 @@ class CorruptFileError(InputError):
 
 class GeneratorError(QdgsError):
     """A generator broke its contract: NaN, a wrong shape or values outside [0, 1]."""
+
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+"""How torch tells it, on graphics cards and elsewhere."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in told for words in OUT_OF_MEMORY)
+
+
+def reason_of(error: BaseException) -> str:
+    """The first sentence of another library's error, on one line."""
+    told = " ".join(str(error).split()).partition(". ")[0]
+    return told[:200].rstrip(".") or type(error).__name__

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdgs.errors import MissingModelError
+from qdgs.errors import MissingModelError, reason_of
 
 PROBE_SECONDS = 5.0
 
@@ -80,7 +80,7 @@ class HubFile:
             except EntryNotFoundError:
                 continue
             except (HfHubHTTPError, OSError, ValueError) as refused:
-                raise self._unavailable(" ".join(str(refused).split())[:200]) from refused
+                raise self._unavailable(reason_of(refused)) from refused
         if self.optional:
             return None
         raise self._unavailable("the repository has no such file")

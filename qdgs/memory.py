@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qdgs.errors import QdgsError
+from qdgs.errors import QdgsError, is_out_of_memory
 
 
 class MemoryWarning(UserWarning):
@@ -66,13 +66,6 @@ class Portions:
         self.limit = portion // 2
 
 
-def is_shortage(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-
-
 def _attempt(
     function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, portion: int
 ) -> tuple[Tensor, ...] | None:
@@ -83,7 +76,7 @@ def _attempt(
         parts = [function(part) for part in torch.split(rows, portion)]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
     except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

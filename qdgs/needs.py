@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from qdgs.clip.sources import ClipSource
+from qdgs.compare_config import CompareConfig
 from qdgs.config import PROMPTS, RunConfig
 from qdgs.generators.base import SOURCES as GENERATOR_SOURCES
 from qdgs.judges.base import SOURCES as JUDGE_SOURCES
+from qdgs.recognition_config import RecognitionConfig
 from qdgs.registry import resolve
+from qdgs.roles import Named
+
+AnyConfig = RunConfig | CompareConfig | RecognitionConfig
 
 
 class Source(Protocol):
@@ -26,7 +31,7 @@ class Source(Protocol):
 
 def source_of_generator(config: RunConfig) -> Source | None:
     """Where the generator's files come from."""
-    return _source(GENERATOR_SOURCES, config.generator.name, config.generator.options)
+    return _of_generator(config.generator)
 
 
 def source_of_guide(config: RunConfig) -> Source | None:
@@ -41,9 +46,19 @@ def sources_of_judges(config: RunConfig) -> list[Source]:
     return [source for source in found if source is not None]
 
 
-def sources(config: RunConfig) -> list[Source]:
+def source_of_samples(config: RecognitionConfig) -> Source | None:
+    """Where the files of the generator that identities are drawn from come from."""
+    samples = config.data.samples
+    return None if samples is None else _of_generator(samples.generator)
+
+
+def sources(config: AnyConfig) -> list[Source]:
     """All of them, each once."""
-    found = [source_of_generator(config), source_of_guide(config), *sources_of_judges(config)]
+    config = config.run if isinstance(config, CompareConfig) else config
+    if isinstance(config, RecognitionConfig):
+        found = [source_of_samples(config)]
+    else:
+        found = [source_of_generator(config), source_of_guide(config), *sources_of_judges(config)]
     return [
         source for place, source in enumerate(found) if source is not None and source not in found[:place]
     ]
@@ -58,7 +73,7 @@ def missing(sources: list[Source]) -> list[str]:
     return list(dict.fromkeys(told for source in sources if (told := source.missing()) is not None))
 
 
-def fetch(config: RunConfig) -> list[str]:
+def fetch(config: AnyConfig) -> list[str]:
     """Download what is lacking, and tell what that was.
 
     Raises:
@@ -70,7 +85,7 @@ def fetch(config: RunConfig) -> list[str]:
     return list(dict.fromkeys(told for _, told in lacking))
 
 
-def commands(config: RunConfig) -> list[str]:
+def commands(config: AnyConfig) -> list[str]:
     """Commands that download what is lacking on another machine, and how it gets from there to here.
 
     Raises:
@@ -87,6 +102,10 @@ def commands(config: RunConfig) -> list[str]:
     into = constants.HF_HUB_CACHE
     end = f"# then copy what that machine's hub cache holds of these (models--…) into {into}"
     return [*lines, end] if lines else ["# nothing to fetch"]
+
+
+def _of_generator(named: Named) -> Source | None:
+    return _source(GENERATOR_SOURCES, named.name, named.options)
 
 
 def _source(registry: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Source | None:

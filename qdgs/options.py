@@ -16,6 +16,10 @@ Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: run
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Override a key of the configuration.")
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(help="Where numbers go too: tensorboard, or a callback as package.module:function."),
+]
 Device = Annotated[str, typer.Option(help="Where models work: auto, cpu, cuda, cuda:1, mps.")]
 
 

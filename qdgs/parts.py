@@ -11,9 +11,9 @@ from qdgs.clip.encoder import ClipEncoder
 from qdgs.config import PROMPTS, GuideConfig
 from qdgs.errors import ConfigError
 from qdgs.generators.base import GENERATORS, Generator
-from qdgs.generators.own import check_generator
+from qdgs.generators.own import check_generator, check_latents, check_rows
 from qdgs.guides.base import GUIDES, SearchGuide
-from qdgs.guides.own import OwnGuide, TorchScriptGuide, check_guide
+from qdgs.guides.own import OwnGuide, check_guide
 from qdgs.guides.prompts import PromptGuide
 from qdgs.judges.base import JUDGES, Judge
 from qdgs.judges.own import check_judge
@@ -26,13 +26,17 @@ Device = torch.device | str
 
 
 def load_generator(named: Named | str, *, device: Device = "cpu") -> Generator:
-    """The generator of a name.
+    """The generator of a name; one that a user brought is asked for two images.
 
     Raises:
-        ConfigError: The name or an option is unknown.
+        ConfigError: The name or an option is unknown, or it is no generator.
     """
+    named = Named(name=named) if isinstance(named, str) else named
     generator: Generator = _made(GENERATORS, named, "generator", device)
     check_generator(generator, "generator")
+    if not _is_shipped(GENERATORS, named):
+        check_latents(generator, "generator")
+        check_rows(generator, "generator", device=device)
     return generator
 
 
@@ -59,9 +63,8 @@ def load_guide(config: GuideConfig, *, device: Device = "cpu") -> SearchGuide:
         encoder = ClipEncoder.load(config.clip.model, config.clip.pretrained, device=device)
         return PromptGuide(encoder, config)
     thing = resolve(GUIDES, config.name, place="guide.name")
-    names = {"measure_names": tuple(measure.name for measure in config.measures)}
-    options = {**(names if thing is TorchScriptGuide else {}), **config.options}
-    guide = make(thing, options, name=config.name, place="guide", given={"device": device})
+    given = {"device": device, "measure_names": tuple(measure.name for measure in config.measures)}
+    guide = make(thing, config.options, name=config.name, place="guide", given=given)
     check_guide(guide, "guide")
     return OwnGuide(guide, config)
 
@@ -73,9 +76,12 @@ def judges_shared(judges: JudgesConfig) -> list[str]:
 
 def is_brought(registry: Mapping[str, Any], named: Named) -> bool:
     """Whether a part is the user's own, so that it is looked at before it is used."""
+    return named.name in ("python", "torchscript") or not _is_shipped(registry, named)
+
+
+def _is_shipped(registry: Mapping[str, Any], named: Named) -> bool:
     entry = registry.get(named.name)
-    shipped = isinstance(entry, str) and entry.startswith("qdgs.")
-    return named.name in ("python", "torchscript") or not shipped
+    return isinstance(entry, str) and entry.startswith("qdgs.")
 
 
 def _panel(named: NamedByAttribute, device: Device, place: str) -> JudgePanel:

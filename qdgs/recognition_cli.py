@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from qdgs.console import progress_bar
 from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
-
-if TYPE_CHECKING:
-    from qdgs.display import Bar
 
 recognition = typer.Typer(
     help="Train face recognisers, and verify them by group.", no_args_is_help=True, rich_markup_mode=None
@@ -26,7 +23,7 @@ def recognition_train(config: Config, out: Out = None, set_: Set = None, device:
     from qdgs.recognition_config import load_recognition
 
     folder = out or Path("runs") / config.stem
-    with _bar() as bar:
+    with progress_bar() as bar:
         summary = train_recogniser(
             load_recognition(config, set_ or ()), folder, device=device_of(device), watch=bar.watch
         )
@@ -82,13 +79,7 @@ def recognition_verify(
 
     benchmarks = read_benchmarks(files, images=images, groups=groups)
     for benchmark in [joined_groups(benchmarks)] if by_file else benchmarks:
-        with _bar() as bar:
+        with progress_bar() as bar:
             result = verify_run(run_folder, benchmark, device=device_of(device), watch=bar.watch)
         for line in told(benchmark.name, result):
             typer.echo(line)
-
-
-def _bar() -> Bar:
-    from qdgs.display import Bar
-
-    return Bar(sys.stderr)

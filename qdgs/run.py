@@ -77,6 +77,10 @@ FREE = (
 """What may change in a run that has been searched."""
 
 
+THROUGH = "stages"
+"""Unit of the last step of a stage."""
+
+
 class Step(NamedTuple):
     """How far a stage is.
 
@@ -93,6 +97,11 @@ class Step(NamedTuple):
     total: int
     unit: str
     numbers: Mapping[str, float] = {}
+
+    @property
+    def through(self) -> bool:
+        """Whether this tells that a stage is through: `numbers` are then its own of summary.json."""
+        return self.unit == THROUGH
 
 
 Watch = Callable[[Step], None]
@@ -231,6 +240,8 @@ class Run:
         numbers = import_module(f"qdgs.stages.{stage}").perform(self, device=device, watch=watch, **options)
         if numbers is not None:
             self._mark(stage, numbers, time.monotonic() - begun)
+            told = {key: value for key, value in numbers.items() if value is not None}
+            watch(Step(stage, 1, 1, THROUGH, told))
 
     def complete(self, *, device: str = "cpu", watch: Watch = unwatched, until: str = STAGES[-1]) -> Run:
         """Do every stage that is not through yet, up to and including `until`.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qdgs.errors import ConfigError, CorruptFileError, MissingModelError
+from qdgs.errors import ConfigError, CorruptFileError, MissingModelError, is_out_of_memory, reason_of
 
 Device = torch.device | str
 
@@ -52,7 +52,7 @@ class Script:
         try:
             return self.module(*inputs)
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(tuple(given.shape)) for given in inputs)
             reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
@@ -66,9 +66,9 @@ def _load(file: Path, device: Device) -> Any:
             warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
             module: Any = torch.jit.load(str(file), map_location=device)  # type: ignore[no-untyped-call]
     except Exception as error:  # its reader raises many kinds
-        reason = (str(error).splitlines() or [""])[0]
         raise CorruptFileError(
-            f"{file}: cannot be read as TorchScript, as torch.jit.save writes it: {reason}"
+            f"{file}: cannot be read as TorchScript, as torch.jit.save writes it: {reason_of(error)}; "
+            "save or copy it again"
         ) from None
     for parameter in module.parameters():
         parameter.requires_grad_(False)

@@ -16,6 +16,10 @@ from qdgs.registry import nearest
 Member = tuple[str, Callable[[Any], bool]]
 """What a member must be: in words, and as a check."""
 
+HANDED_ON = ("device", "asked_at", "measure_names")
+"""Parameters of a factory that no option sets: where it has them, it gets them."""
+SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def is_factory(thing: object) -> bool:
     """Whether it is called to make a part, rather than being one (generators are called too)."""
@@ -24,9 +28,9 @@ def is_factory(thing: object) -> bool:
 
 def required_options(make: Callable[..., Any]) -> list[str]:
     """Options that have no default."""
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    known = _parameters(make).values()
-    return [item.name for item in known if item.default is item.empty and item.kind not in several]
+    known = _parameters(make)
+    needed = [name for name, item in known.items() if item.default is item.empty]
+    return [name for name in needed if known[name].kind not in SEVERAL and name not in HANDED_ON]
 
 
 def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given: Mapping[str, Any]) -> Any:
@@ -37,7 +41,7 @@ def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given
         options: What the configuration gives beside the name.
         name: What the user calls it, for errors.
         place: Its key in the configuration.
-        given: What no option may set, such as the device.
+        given: What is handed on where the factory has a parameter of that name, such as the device.
 
     Raises:
         ConfigError: An option is unknown or lacking.
@@ -51,18 +55,18 @@ def make(thing: Any, options: Mapping[str, Any], *, name: str, place: str, given
     return thing(**options, **{key: value for key, value in given.items() if key in known})
 
 
-def make_target(target: object, options: Mapping[str, Any], *, place: str, device: Any) -> Any:
-    """What "package.module:factory" makes.
+def make_target(target: object, options: Mapping[str, Any], *, place: str, given: Mapping[str, Any]) -> Any:
+    """What "package.module:factory" makes; the arguments are those of `make`.
 
     Raises:
         ConfigError: It cannot be imported, does not take the options, or fails.
     """
     found = import_target(target, f"{place}.target")
     try:
-        return make(found, options, name=str(target), place=place, given={"device": device})
+        return make(found, options, name=str(target), place=place, given=given)
     except QdgsError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(f"{place}.target: {target!r} failed: {told_of(error)}") from error
 
 
@@ -77,7 +81,7 @@ def import_target(target: object, place: str) -> Any:
     module, _, path = target.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ConfigError(
             f"{place}: {module!r} cannot be imported from the working directory or an installed package: "
             f"{told_of(error)}"
@@ -102,15 +106,23 @@ def check_members(made: object, members: Mapping[str, Member], *, kind: str, pla
     Raises:
         ConfigError: Names everything that is missing, or the first thing that is something else.
     """
-    missing = [name for name in members if not hasattr(made, name)]
+    found = {name: _member(made, name, f"{place}: expected {kind}") for name in members}
+    missing = [name for name, value in found.items() if value is ...]
     if missing:
         needed = ", ".join(f"{name} ({members[name][0]})" for name in missing)
         raise ConfigError(f"{place}: expected {kind}, got a {type(made).__name__} that lacks {needed}")
     for name, (words, holds) in members.items():
-        value = getattr(made, name)
-        if not holds(value):
-            shown = " ".join(repr(value).split())[:80]
+        if not holds(found[name]):
+            shown = " ".join(repr(found[name]).split())[:80]
             raise ConfigError(f"{place}: expected {kind} whose {name} is {words}, got {shown}")
+
+
+def _member(made: object, name: str, expected: str) -> Any:
+    """What it has of that name, or an ellipsis."""
+    try:
+        return getattr(made, name, ...)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"{expected} with {name}, which fails: {told_of(error)}") from error
 
 
 def whole_number(value: Any) -> bool:
@@ -127,12 +139,12 @@ def _check_options(
 ) -> None:
     takes_any = any(item.kind is item.VAR_KEYWORD for item in known.values())
     for option in options:
-        if option in given or not (option in known or takes_any):
+        reserved = option in given and option in known
+        if reserved or not (option in known or takes_any):
             others = nearest(option, set(known) - set(given))
             raise ConfigError(f"{place}.{option}: unknown option of {name!r}{others}")
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for option, item in known.items():
-        if item.default is item.empty and item.kind not in several and option not in {*options, *given}:
+        if item.default is item.empty and item.kind not in SEVERAL and option not in {*options, *given}:
             raise ConfigError(f"{place}.{option}: expected a value, got none; {name!r} needs one")
 
 
@@ -143,7 +155,7 @@ def _parameters(make: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
 
 
-def told_of(error: Exception) -> str:
+def told_of(error: BaseException) -> str:
     """An exception and the line of the user's code that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]

@@ -55,9 +55,11 @@ def _column(value: str) -> str:
 
 
 Integer = Annotated[int, Field(strict=True)]
-Real = Annotated[float, BeforeValidator(_not_a_bool), Field(allow_inf_nan=False)]
-Prompt = Annotated[str, BeforeValidator(_prompt)]
-OptionalPrompts = Annotated[list[Prompt], BeforeValidator(_as_list)]
+Real = Annotated[
+    float, BeforeValidator(_not_a_bool, json_schema_input_type=float), Field(allow_inf_nan=False)
+]
+Prompt = Annotated[str, BeforeValidator(_prompt, json_schema_input_type=str)]
+OptionalPrompts = Annotated[list[Prompt], BeforeValidator(_as_list, json_schema_input_type=list[str] | str)]
 Prompts = Annotated[OptionalPrompts, AfterValidator(_prompts)]
 ColumnName = Annotated[str, AfterValidator(_column)]
 GroupValue = Annotated[str, AfterValidator(_value)]

@@ -1,6 +1,5 @@
 import copy
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -8,12 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import qdgs
-import qdgs.inspection
 from qdgs.cli import run_command
-from qdgs.compat import import_open_clip
 from qdgs.config import load_config
 from qdgs.run import Run
 from qdgs.search.settings import settle
@@ -70,7 +68,10 @@ def test_every_public_name_can_be_had():
 def test_help_lists_the_commands(command):
     code, out, _ = command("--help")
     assert code == 0
-    commands = "run search flatten render audit report export resume check fetch convert list doctor init"
+    commands = (
+        "run search flatten render audit report export resume check fetch convert list doctor init schema "
+        "watch merge top-up certify compare"
+    )
     for name in commands.split():
         assert f"\n  {name} " in out
 
@@ -191,9 +192,18 @@ def test_a_file_that_is_no_mapping_is_one_sentence(command, tmp_path, content):
 def test_a_generator_that_breaks_its_contract_is_one_sentence(command, tmp_path, data, fault, said):
     data["generator"] = {"name": "patches", "fault": fault}
     code, _, err = command("search", written(tmp_path, data), "--out", tmp_path / "run")
-    assert code == 1
+    assert code == 2
     assert is_one_sentence(err)
     assert said in err
+
+
+def test_a_generator_that_breaks_its_contract_later_is_one_sentence(command, tmp_path, data, monkeypatch):
+    spoil = "standins.Patches._spoilt"
+    monkeypatch.setattr(spoil, lambda self, images: images * torch.nan if len(images) > 2 else images)
+    code, _, err = command("search", written(tmp_path, data), "--out", tmp_path / "run")
+    assert code == 1
+    assert is_one_sentence(err)
+    assert err == "qdgs: generator: expected finite pixel values, got NaN or infinity\n"
 
 
 @pytest.mark.parametrize(
@@ -409,44 +419,30 @@ def test_check_looks_at_every_configuration(command, tmp_path, tiny_config):
 def test_list_names_everything_and_whether_it_can_be_used(command, tiny_config):
     code, out, _ = command("list")
     assert code == 0
-    for heading in ("generators:", "guides:", "judges:", "algorithms:"):
+    for heading in ("generators:", "guides:", "judges:", "algorithms:", "samplers:"):
         assert heading in out
     assert "  cma_maega " in out
     lines = [line.split() for line in out.splitlines()]
     assert ["pixels", "ready"] in lines
     assert ["stylegan2", "ready;", "needs", "the", "option", "path"] in lines
-    assert ["python", "ready;", "needs", "the", "option", "target"] in lines
-    assert ["python", "guide.name:", "ready;", "needs", "the", "option", "target"] in lines
 
 
-def test_list_and_doctor_tell_what_to_install(command, monkeypatch):
-    monkeypatch.setattr("qdgs.inspection.find_spec", lambda name: None)
-    monkeypatch.setitem(qdgs.inspection.OPTIONAL, "no-such-package", "nothing")
-    _, out, _ = command("list")
-    (classifier,) = (line for line in out.splitlines() if "image-classifier" in line)
-    assert classifier.endswith("needs an optional package: pip install 'qdgs[transformers]'")
-    assert "of SigLIP and others of transformers: pip install 'qdgs[transformers]'" in out
-    _, out, _ = command("doctor")
-    assert "no-such-package" in out
-    assert "not installed; for nothing: pip install 'qdgs[no-such-package]'" in out
-    assert "hub cache" in out
+def test_doctor_looks_at_the_installation_and_fails_where_it_is_not_well(command, monkeypatch):
+    code, out, _ = command("doctor")
+    assert (code == 0) is ("BAD" not in out)
+    assert "ok   torch " in out
+    monkeypatch.setattr("qdgs.doctor.PACKAGES", ("no-such-package",))
+    code, out, _ = command("doctor")
+    assert code == 1
+    assert "BAD  no-such-package " in out
 
 
-def test_a_fetched_clip_is_listed(command, monkeypatch, tiny_clip_folder, tmp_path):
-    open_clip = import_open_clip()
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    snapshot = tmp_path / "models--org--tiny/snapshots/main"
-    shutil.copytree(tiny_clip_folder, snapshot)
-    tag = {"drawn": {"hf_hub": "org/tiny/"}}
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "RN50", tag)
-    _, out, _ = command("list")
-    assert ["RN50", "drawn", "ready;", "on", "this", "machine"] in [line.split() for line in out.splitlines()]
-
-
-def test_doctor_looks_at_the_installation(command):
-    _, out, _ = command("doctor")
-    for name in ("python", "torch", "ribs", "threads", "disk"):
-        assert f" {name}" in out
+def test_running_out_of_memory_is_one_sentence(command, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("standins.Patches.sample_latents", lambda self, n, rng: torch.empty(n, 1 << 36))
+    code, _, err = command("search", tiny_config, "--out", tmp_path / "run")
+    assert code == 1
+    assert is_one_sentence(err)
+    assert err.startswith("qdgs: there is not enough memory; ")
 
 
 def test_init_writes_a_configuration_that_holds_and_overwrites_nothing(command, tmp_path):

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qdgs.checking import check_file
 from qdgs.compare_config import dump_compare, load_compare, parse_compare
 from qdgs.errors import ConfigError
-from qdgs.inspection import check_file
 
 CONFIG = Path(__file__).parents[1] / "configs" / "comparison-shapes.yaml"
 

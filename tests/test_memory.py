@@ -5,19 +5,20 @@ import torch
 from torch import Tensor
 
 from qdgs.errors import QdgsError
-from qdgs.memory import MemoryWarning, Portions, is_shortage
+from qdgs.memory import MemoryWarning, Portions
 
 
 class Machine:
     """Squares rows, if there is room for them."""
 
-    def __init__(self, room: int, error: type[BaseException] = torch.OutOfMemoryError):
-        self.room, self.error, self.sizes = room, error, []
+    def __init__(self, room: int, error: BaseException | None = None):
+        self.room, self.sizes = room, []
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         self.sizes.append(len(rows))
         if len(rows) > self.room:
-            raise self.error("there is no memory left")
+            raise self.error
         return rows.square(), rows.sum(dim=1)
 
 
@@ -57,14 +58,7 @@ def test_no_room_for_a_single_row_is_one_sentence():
         Portions("generator")(Machine(room=0), torch.zeros(4, 2))
 
 
-@pytest.mark.parametrize("error", [ValueError, RuntimeError])
-def test_other_errors_are_not_taken_for_a_shortage(error):
-    with pytest.raises(error, match="no memory left"):
-        Portions("generator")(Machine(room=0, error=error), torch.zeros(4, 2))
-
-
-def test_a_shortage_on_the_cpu_is_known_by_its_allocator():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**62, dtype=torch.uint8)
-    assert is_shortage(caught.value)
-    assert is_shortage(MemoryError())
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_other_errors_are_not_taken_for_a_shortage(kind):
+    with pytest.raises(kind, match="shapes cannot be multiplied"):
+        Portions("generator")(Machine(0, kind("shapes cannot be multiplied")), torch.zeros(4, 2))

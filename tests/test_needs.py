@@ -3,11 +3,11 @@ import shutil
 import pytest
 
 from qdgs import needs
+from qdgs.checking import check_config, fetch_config
 from qdgs.clip.sources import ClipSource
 from qdgs.compat import import_open_clip
 from qdgs.config import load_config, parse_config, plain
 from qdgs.errors import ConfigError, MissingModelError
-from qdgs.inspection import check_config, fetch_config
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 READS = {"color": {"red": "a red shape", "blue": "a blue shape"}}

@@ -15,7 +15,7 @@ class Counter:
     def __call__(self, rows: Tensor) -> tuple[Tensor]:
         self.sizes.append(len(rows))
         if len(rows) > self.room:
-            raise torch.OutOfMemoryError("none left")
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         return (rows.sum(dim=1) + self.whim * (len(rows) < 32),)
 
 

@@ -1,9 +1,8 @@
 import pytest
-import torch
 
 from qdgs.config import JudgesConfig, Named, load_config
 from qdgs.errors import ConfigError
-from qdgs.generators.base import Generator
+from qdgs.generators.base import GENERATORS, Generator
 from qdgs.judges.base import Judge
 from qdgs.parts import judges_shared, load_generator, load_guide, load_judge
 
@@ -15,8 +14,28 @@ def test_names_become_what_they_stand_for(tiny_config):
     assert load_guide(load_config(tiny_config).guide).measure_names == ("color", "edges")
 
 
-def test_the_device_is_handed_on(tiny_config):
-    assert load_generator("patches", device="meta").axis.device == torch.device("meta")
+def test_the_device_is_handed_on(brought, monkeypatch):
+    class Told(brought.Stripes):
+        def __init__(self, device):
+            super().__init__()
+            self.told = device
+
+    monkeypatch.setitem(GENERATORS, "told", Told)
+    assert load_generator("told", device="cpu:0").told == "cpu:0"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("nan", "generator: expected finite pixel values, got NaN or infinity"),
+        ("shape", "generator: expected images (batch_size, 3, height, width) = (2, 3, 32, 32), got (2, 1, "),
+        ("range", "generator: expected pixel values in [0, 1], got ["),
+    ],
+)
+def test_a_registered_generator_is_asked_for_two_images(tiny_config, fault, said):
+    with pytest.raises(ConfigError) as error:
+        load_generator(Named(name="patches", fault=fault))
+    assert str(error.value).startswith(said)
 
 
 @pytest.mark.parametrize(

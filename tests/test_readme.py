@@ -5,13 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from typer.main import get_command
 
 import qdgs
 from qdgs.cli import app
-from qdgs.config import parse_config
+from qdgs.config import GuideConfig, parse_config
+from qdgs.judges.own import check_rows
 from qdgs.overrides import override
+from qdgs.stages.scoring import check_fit
 from qdgs.starter import STARTER
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +77,24 @@ def test_a_generator_of_ones_own_is_fifteen_lines_and_makes_a_whole_run(tmp_path
     assert run.finished("export")
     assert run.summary["images"] >= 4
     assert run.summary["label_agreement"] > 0.5
+
+
+def test_a_guide_and_a_judge_of_ones_own_are_taken(monkeypatch):
+    (block,) = (block for block in blocks("python") if "JUDGES" in block)
+    monkeypatch.setitem(qdgs.GUIDES, "warmth", None)  # forgotten afterwards
+    monkeypatch.setitem(qdgs.JUDGES, "thermometer", None)
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    guide = qdgs.load_guide(GuideConfig(name="warmth", measures=[{"name": "warmth"}]))
+    check_fit(qdgs.load_generator("shapes-vae"), guide)
+    objective, measures = guide.score(images)
+    assert (objective.shape, measures.shape) == ((6,), (6, 1))
+    assert objective.requires_grad
+    assert measures.requires_grad
+    judge = qdgs.load_judge("thermometer")
+    check_rows(judge, images.detach(), "judges.auditor")
+    read = judge.judge(images.detach())
+    assert list(read["warmth"] == "warm") == [number > 0 for number in measures[:, 0].tolist()]
 
 
 @pytest.mark.parametrize(("name", "rest"), commands())

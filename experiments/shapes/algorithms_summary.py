@@ -145,5 +145,5 @@ def _panel(axes: Axes, rows: pd.DataFrame, order: Sequence[str], key: str) -> No
     tidy(axes, grid="x")
     axes.set_yticks(range(len(order)), order, fontsize=TEXT)
     axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.set_xlim(0, None)
+    axes.set_xlim(0, 1.04 * rows[key].max())
     axes.locator_params(axis="x", nbins=4)

@@ -1,5 +1,6 @@
 """CLIP: images and prompts → unit vectors on one sphere."""
 
+import pickle
 import re
 import warnings
 from pathlib import Path
@@ -13,10 +14,13 @@ from qdgs.clip.frozen import quicken
 from qdgs.clip.preprocessing import Preprocessing
 from qdgs.clip.sources import FOLDER_PREFIX, ClipFiles, ClipSource
 from qdgs.compat import import_open_clip
-from qdgs.errors import CorruptFileError
+from qdgs.errors import CorruptFileError, reason_of
 
 SAME_MODEL = 1 - 1e-4
 """Cosine from which on two embeddings are one model's; weights stored in half precision stay above it."""
+
+NO_WEIGHTS = "it is damaged, or asks for more than numbers, which was not run"
+"""In place of torch's own words, which tell how to run it."""
 
 
 class ClipWarning(UserWarning):
@@ -195,5 +199,5 @@ def _tokenizer(open_clip: Any, files: ClipFiles) -> Any:
 
 
 def _unreadable(path: Path, what: str, error: Exception) -> CorruptFileError:
-    reason = " ".join(str(error).split())[:200]
-    return CorruptFileError(f"{path}: cannot be read as {what}: {reason}")
+    reason = NO_WEIGHTS if isinstance(error, pickle.UnpicklingError) else reason_of(error)
+    return CorruptFileError(f"{path}: cannot be read as {what}: {reason}; fetch or copy it again")

@@ -11,9 +11,11 @@ import yaml
 
 from qdgs.compare_config import CompareConfig, dump_compare
 from qdgs.comparison.cells import Bench, Cell
+from qdgs.comparison.kept import cell_path, failures, kept_cell, notes_of
+from qdgs.comparison.page import write_comparison_page
 from qdgs.comparison.tables import COLUMNS, result_frame, write_tables
 from qdgs.errors import InputError, QdgsError
-from qdgs.files import read_json, write_json, write_text
+from qdgs.files import write_json, write_text
 from qdgs.report.comparison import draw_costs, draw_methods
 from qdgs.run import Step, Watch, unwatched
 
@@ -36,7 +38,7 @@ class Compared:
 
 
 def compare(config: CompareConfig, out: Path, *, device: str = "cpu", watch: Watch = unwatched) -> Compared:
-    """Do every cell of a comparison that its folder does not hold yet, and write its tables and figures.
+    """Do every cell of a comparison that its folder does not hold yet; write tables, figures and report.html.
 
     A cell that fails is marked and the others go on; a later call tries it again.
 
@@ -75,20 +77,9 @@ def _open(out: Path, config: CompareConfig) -> None:
     write_text(path, dump_compare(config))
 
 
-def _path(out: Path, cell: Cell) -> Path:
-    return out / "cells" / str(cell.seed) / f"{cell.title}.json"
-
-
 def _is_done(out: Path, bench: Bench, cell: Cell) -> bool:
-    kept = _kept(out, cell)
+    kept = kept_cell(out, cell)
     return kept is not None and kept.get("key") == bench.key(cell) and "error" not in kept
-
-
-def _kept(out: Path, cell: Cell) -> dict[str, Any] | None:
-    try:
-        return read_json(_path(out, cell))
-    except QdgsError:  # missing or damaged: the cell is done again
-        return None
 
 
 def _do(out: Path, bench: Bench, cell: Cell) -> None:
@@ -100,24 +91,18 @@ def _do(out: Path, bench: Bench, cell: Cell) -> None:
     except Exception as error:  # whatever one method does, the others go on
         sentence = str(error) if isinstance(error, QdgsError) else f"{type(error).__name__}: {error}"
         told |= {"error": " ".join(sentence.split()), "traceback": traceback.format_exc()}
-    write_json(_path(out, cell), told)
+    write_json(cell_path(out, cell), told)
 
 
 def _told(config: CompareConfig, out: Path, bench: Bench, cells: list[Cell]) -> Compared:
-    kept = [(cell, _kept(out, cell) or {}) for cell in cells]
-    failed = {f"{cell.seed}/{cell.title}": data["error"] for cell, data in kept if "error" in data}
+    kept = [(cell, kept_cell(out, cell) or {}) for cell in cells]
+    failed = failures(kept)
     frame = result_frame([data for _, data in kept if "rows" in data])
-    notes = _notes(kept)
+    notes = notes_of(kept)
     write_tables(out, frame, config, failed, notes)
     if len(frame):
         draw_methods(frame, config, out / "comparison.png")
         draw_costs(frame, out / "costs.png")
+    write_comparison_page(out, config, device=bench.device)
     assert list(frame.columns) == COLUMNS
     return Compared(out, len(cells), failed, notes)
-
-
-def _notes(kept: list[tuple[Cell, dict[str, Any]]]) -> tuple[str, ...]:
-    notes = [
-        f"{cell.title}, seed {cell.seed}: {note}" for cell, data in kept for note in data.get("notes", ())
-    ]
-    return tuple(notes)

@@ -99,13 +99,8 @@ def markdown(
     parts = [
         "# Comparison\n",
         f"{config.images:,} images a method of `{config.run.generator.name}`, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}. "
-        + (
-            "Means over seeds with Student's 95 % interval of the seeds."
-            if seeds > 1
-            else "One seed: the intervals are of its images alone."
-        )
-        + " Best of a column in bold; random samples of a method's own generator stand under its name.\n",
+        f"seed{'s' if seeds > 1 else ''}. {reading(seeds)} Best of a column in bold; random samples of a "
+        "method's own generator stand under its name.\n",
         _table(frame, {name: heading for name, (heading, _) in SHOWN.items()}),
         "\n## What it cost\n",
         _table(frame, COSTS),
@@ -121,6 +116,13 @@ def markdown(
     if notes:
         parts += ["\n## Notes\n", *(f"- {note}" for note in notes)]
     return "\n".join(parts) + "\n"
+
+
+def reading(seeds: int) -> str:
+    """How values and intervals are to be read."""
+    if seeds > 1:
+        return "Means over seeds with Student's 95 % interval of the seeds."
+    return "One seed: the intervals are of its images alone."
 
 
 def over_seeds(frame: pd.DataFrame, method: str, generator: str, metric: str) -> Estimate | None:
@@ -202,7 +204,7 @@ def _table(frame: pd.DataFrame, headings: Mapping[str, str]) -> str:
     shown = {name: heading for name, heading in headings.items() if (frame["metric"] == name).any()}
     keys = list(dict.fromkeys(zip(frame["method"], frame["generator"], strict=True)))
     table = {key: {name: over_seeds(frame, *key, name) for name in shown} for key in keys}
-    best = {name: _best([row[name] for row in table.values()], name) for name in shown}
+    best = {name: best_value([row[name] for row in table.values()], name) for name in shown}
     lines = [
         "| method | generator | " + " | ".join(shown.values()) + " |",
         "|---|---|" + "--:|" * len(shown),
@@ -213,7 +215,8 @@ def _table(frame: pd.DataFrame, headings: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _best(estimates: Sequence[Estimate | None], name: str) -> float | None:
+def best_value(estimates: Sequence[Estimate | None], name: str) -> float | None:
+    """The best of a metric's values; None where none is better than another, or there is none."""
     values = [estimate.value for estimate in estimates if estimate is not None]
     if name not in SHOWN or not values:
         return None
@@ -224,14 +227,15 @@ def _best(estimates: Sequence[Estimate | None], name: str) -> float | None:
 def _cell(estimate: Estimate | None, name: str, best: float | None) -> str:
     if estimate is None:
         return "–"
-    text = _number(estimate.value, name)
+    text = number_text(estimate.value, name)
     text = f"**{text}**" if estimate.value == best else text
     if math.isnan(estimate.low) or estimate.low == estimate.high:
         return text
-    return f"{text} ({_number(estimate.low, name)} to {_number(estimate.high, name)})"
+    return f"{text} ({number_text(estimate.low, name)} to {number_text(estimate.high, name)})"
 
 
-def _number(value: float, name: str) -> str:
+def number_text(value: float, name: str) -> str:
+    """A metric's value as tables have it."""
     if name in COSTS:
         return f"{value:,.0f}"
     return f"{value:.3f}"

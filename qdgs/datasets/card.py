@@ -1,6 +1,6 @@
 """The dataset card: what is in the set, how it was made, who judged it, and what it is not fit for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def write_card(
     *,
     audit: Mapping[str, Any] | None = None,
     certificate: Mapping[str, Any] | None = None,
+    top_up: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> None:
     """Write the card as Markdown with Hugging Face's YAML in front.
@@ -47,13 +48,15 @@ def write_card(
         metadata: The manifest's, see `qdgs.datasets.manifest.manifest_metadata`.
         audit: What `AuditResult.to_dict` gives, once there is an audit.
         certificate: What `Certificate.to_dict` gives, once a person has labelled images.
+        top_up: What the images of a user hold and lack, as `TopUp.to_json` gives it, with `rows` as of
+            `qdgs.datasets.gaps.together`.
         title: Name of the dataset.
 
     Raises:
         QdgsError: The file cannot be written.
     """
     try:
-        text = card_text(manifest, metadata, audit=audit, certificate=certificate, title=title)
+        text = card_text(manifest, metadata, audit=audit, certificate=certificate, top_up=top_up, title=title)
         write_text(path, text)
     except OSError as error:
         raise QdgsError(f"{path}: cannot be written: {write_failure(error)}") from None
@@ -65,6 +68,7 @@ def card_text(
     *,
     audit: Mapping[str, Any] | None = None,
     certificate: Mapping[str, Any] | None = None,
+    top_up: Mapping[str, Any] | None = None,
     title: str | None = None,
 ) -> str:
     """The text of the card."""
@@ -73,11 +77,13 @@ def card_text(
         front_matter(manifest, metadata, name), sort_keys=False, allow_unicode=True, width=110
     )
     sections = [
+        ("What it fills", _top_up(top_up)),
         ("Groups", _groups(manifest, metadata)),
-        ("What was asked", _prompts(metadata["guide"])),
-        ("How it was made", _making(metadata)),
-        ("Where a group begins", _cuts(metadata)),
-        ("Who judged", _judges(metadata.get("judges") or {})),
+        ("Where it comes from", _sources(metadata)),
+        ("What was asked", _of_each(metadata, lambda told: _prompts(told["guide"]))),
+        ("How it was made", _of_each(metadata, _making)),
+        ("Where a group begins", _of_each(metadata, _cuts)),
+        ("Who judged", _of_each(metadata, lambda told: _judges(told.get("judges") or {}))),
         ("What the auditor found", _audit(audit)),
         ("What a person certifies", _certificate(certificate)),
         ("Use", _use(metadata)),
@@ -144,6 +150,26 @@ def _groups(manifest: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
             "found no more."
         )
     return text
+
+
+def _sources(metadata: Mapping[str, Any]) -> str:
+    """The runs that a merged dataset comes from."""
+    if not metadata.get("sources"):
+        return ""
+    rows = [(one["run"], one["generator"]["name"], one["images"]) for one in metadata["sources"]]
+    return (
+        f"Put together from the datasets of {len(rows)} runs, which took turns within each group:\n\n"
+        f"{_table(('run', 'generator', 'images'), rows)}"
+    )
+
+
+def _of_each(metadata: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], str]) -> str:
+    """What is told of a dataset, or of each that a merged one comes from where these differ."""
+    sources = metadata.get("sources") or [metadata]
+    told = {source.get("run", ""): tell(source) for source in sources}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return "\n\n".join(f"### {run}\n\n{text}" for run, text in told.items())
 
 
 def _prompts(guide: Mapping[str, Any]) -> str:
@@ -277,6 +303,27 @@ def _certificate(certificate: Mapping[str, Any] | None) -> str:
         "\n".join(f"- {sentence}" for sentence in certificate_sentences(certificate)),
     ]
     return "\n\n".join(parts)
+
+
+def _top_up(top_up: Mapping[str, Any] | None) -> str:
+    if not top_up:
+        return ""
+    heads = ("group", "target", "there", "share", "made", "share of all")
+    rows = [
+        (
+            row["group"],
+            _percent(row["target"]),
+            row["there"],
+            _percent(row["share"]),
+            row["made"],
+            _percent(row["together"]),
+        )
+        for row in top_up["rows"]
+    ]
+    return (
+        f"What a set of {top_up['images']:,} images lacks, as the judge `{top_up['judge']}` counts its "
+        f"groups ({top_up['unreadable']:,} could not be read):\n\n{_table(heads, rows)}"
+    )
 
 
 def _use(metadata: Mapping[str, Any]) -> str:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
-from torch import Tensor
 
+from qdgs.datasets.image_folder import read_square
 from qdgs.datasets.labelled import LabelledImages
-from qdgs.errors import CorruptFileError, InputError
+from qdgs.errors import InputError
 from qdgs.registry import nearest
 
 CELEBA_SPLITS = {"train": 0, "validation": 1, "test": 2}
@@ -70,7 +69,7 @@ def read_faces(
     if limit is not None and limit < len(table):
         rows = np.sort(rng.choice(len(table), limit, replace=False))
     chosen = table.iloc[rows].reset_index(drop=True)
-    images = torch.stack([_square(folder / str(file), image_size) for file in chosen["file"]])
+    images = torch.stack([read_square(folder / str(file), image_size) for file in chosen["file"]])
     return LabelledImages(images, chosen[list(attributes)])
 
 
@@ -136,17 +135,3 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: expected a file of the published data set, got none; see its README")
     return path
-
-
-def _square(path: Path, size: int) -> Tensor:
-    """The middle square of an image, `(3, size, size)`, uint8."""
-    try:
-        with Image.open(path) as image:
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            square = image.convert("RGB").resize(
-                (size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side)
-            )
-    except (OSError, SyntaxError, ValueError):
-        raise CorruptFileError(f"{path}: is missing or damaged") from None
-    return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1)

@@ -21,7 +21,7 @@ from qdgs.fairness.diversity import (
     near_duplicates,
 )
 from qdgs.fairness.intervals import LEVEL, RESAMPLES, Array, Estimate, finite, proportion
-from qdgs.fairness.shares import GroupShares, group_codes, group_shares
+from qdgs.fairness.shares import GroupShares, group_shares
 
 _SHARE_KEYS = ("normalized_entropy", "smallest_group_share", "max_share_error", "fairness_discrepancy")
 
@@ -178,9 +178,10 @@ def audit(
     _check_values([images, random_samples, reference], audited)
     count = _Counting(dataset, targets, confusion, rng, resamples, level)
     of_dataset, of_random = count(images, groups[0]), count(random_samples, groups[1])
+    wanted = [name for name, share in targets.items() if share > 0]  # of the others nothing was asked
     diversity = group_diversity_ratio(
-        _by_group(images.embeddings, groups[0], list(targets)),
-        _by_group(reference.embeddings, groups[2], list(targets)),
+        _by_group(images.embeddings, groups[0], wanted),
+        _by_group(reference.embeddings, groups[2], wanted),
         kernel_bandwidth(reference.embeddings),
         rng,
     )
@@ -271,8 +272,7 @@ def label_agreement(images: JudgedImages, dataset: DatasetConfig, level: float =
 
 
 def _by_group(embeddings: Array, groups: pd.Series, names: Sequence[str]) -> dict[str, Array]:
-    codes = group_codes(groups, names)
-    return {name: embeddings[codes == position] for position, name in enumerate(names)}
+    return {name: embeddings[(groups == name).to_numpy(dtype=bool)] for name in names}
 
 
 def _column(judged: pd.DataFrame, name: str) -> pd.Series:

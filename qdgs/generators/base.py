@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qdgs.errors import GeneratorError
+from qdgs.errors import GeneratorError, QdgsError, is_out_of_memory
 from qdgs.memory import Portions
+from qdgs.targets import told_of
 
 GENERATORS: dict[str, Any] = {
     "dcgan-digiface": "qdgs.generators.dcgan:DCGANDigiFace",
@@ -57,18 +58,36 @@ class Generator(Protocol):
         ...
 
 
-def check_images(images: Tensor, batch_size: int, image_size: int) -> Tensor:
+def images_of(generator: Generator, latents: Tensor) -> Tensor:
+    """Images of latents `(n, latent_dim)`, looked at.
+
+    Raises:
+        GeneratorError: They are no images, or the code of a generator that a user brought fails.
+    """
+    try:
+        images: object = generator(latents)
+    except (Exception, SystemExit) as error:
+        known = isinstance(error, QdgsError) or is_out_of_memory(error)
+        if known or type(generator).__module__.startswith("qdgs."):
+            raise
+        raise GeneratorError(
+            f"generator: {type(generator).__name__} fails on latents {tuple(latents.shape)}: {told_of(error)}"
+        ) from error
+    return check_images(images, len(latents), generator.image_size)
+
+
+def check_images(images: object, batch_size: int, image_size: int) -> Tensor:
     """Return the images, or say what is wrong with them.
 
     Raises:
-        GeneratorError: NaN, a shape other than `(batch_size, 3, image_size, image_size)`, or values
-            outside [0, 1].
+        GeneratorError: NaN, something other than a tensor `(batch_size, 3, image_size, image_size)`, or
+            values outside [0, 1].
     """
     expected = (batch_size, 3, image_size, image_size)
-    if tuple(images.shape) != expected:
+    if not isinstance(images, Tensor) or tuple(images.shape) != expected:
+        got = tuple(images.shape) if isinstance(images, Tensor) else f"a {type(images).__name__}"
         raise GeneratorError(
-            f"generator: expected images (batch_size, 3, height, width) = {expected}, "
-            f"got {tuple(images.shape)}"
+            f"generator: expected images (batch_size, 3, height, width) = {expected}, got {got}"
         )
     low, high = (float(end) for end in torch.aminmax(images.detach()))
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -98,5 +117,5 @@ def generate(generator: Generator, latents: Tensor, micro_batch: int = MICRO_BAT
         padding = micro_batch - len(rows)
         padded = torch.cat([rows, rows[-1:].expand(padding, -1)]) if padding else rows
         with torch.no_grad():
-            (images,) = portions(lambda part: (generator(part),), padded)
-        yield check_images(images, micro_batch, generator.image_size)[: len(rows)]
+            (images,) = portions(lambda part: (images_of(generator, part),), padded)
+        yield images[: len(rows)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qdgs.compat import import_torchvision
-from qdgs.errors import ConfigError, CorruptFileError, MissingModelError, MissingPackageError
+from qdgs.errors import ConfigError, CorruptFileError, MissingModelError, MissingPackageError, reason_of
 from qdgs.files import read_json
 from qdgs.generators.diffusers_options import DiffusersOptions
 from qdgs.hub import unreachable
@@ -76,8 +76,9 @@ class Source:
         try:
             self._download()
         except Exception as error:  # the hub's client lets through whatever the connection raises
-            told = " ".join(str(error).split())[:200]
-            raise MissingModelError(f"generator.model: {self} could not be downloaded: {told}") from error
+            raise MissingModelError(
+                f"generator.model: {self} could not be downloaded: {reason_of(error)}"
+            ) from error
 
     def commands(self) -> list[str]:
         """What downloads it on a machine that has diffusers."""
@@ -224,8 +225,9 @@ def load(source: Source, dtype: Any) -> Any:
         with _quiet():
             loaded = getattr(diffusers, name).from_pretrained(str(folder), **options)
     except Exception as error:  # whatever safetensors, torch, json and the shapes raise
-        reason = " ".join(str(error).split())[:200]
-        raise CorruptFileError(f"{folder}: cannot be read as a {name}: {reason}") from error
+        raise CorruptFileError(
+            f"{folder}: cannot be read as a {name}: {reason_of(error)}; fetch or copy it again"
+        ) from error
     return _frozen(loaded, name)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qdgs.errors import ConfigError
-from qdgs.generators.base import Generator
+from qdgs.errors import ConfigError, GeneratorError, QdgsError, is_out_of_memory
+from qdgs.generators.base import Generator, images_of
 from qdgs.scripted import Script
-from qdgs.targets import Member, check_members, make_target, whole_number
+from qdgs.targets import Member, check_members, make_target, told_of, whole_number
 
 MEMBERS: dict[str, Member] = {
     "latent_dim": ("an integer of at least 1", whole_number),
@@ -27,6 +27,8 @@ MEMBERS: dict[str, Member] = {
     "__call__": ("a method of latents", callable),
 }
 RANGES = ((0, 1), (-1, 1))
+ALONE = 0.02
+"""How far two images of one latent may be apart: more than rounding does on any device."""
 
 
 def python_generator(target: str, *, device: torch.device | str = "cpu", **options: Any) -> Generator:
@@ -40,9 +42,11 @@ def python_generator(target: str, *, device: torch.device | str = "cpu", **optio
     Raises:
         ConfigError: The target cannot be imported, fails, or makes no generator.
     """
-    generator: Generator = make_target(target, options, place="generator", device=device)
-    check_generator(generator, f"generator.target ({target})")
-    check_latents(generator, f"generator.target ({target})")
+    generator: Generator = make_target(target, options, place="generator", given={"device": device})
+    place = f"generator.target ({target})"
+    check_generator(generator, place)
+    check_latents(generator, place)
+    check_rows(generator, place, device=device)
     return generator
 
 
@@ -61,7 +65,12 @@ def check_latents(generator: Generator, place: str) -> None:
     Raises:
         ConfigError: It draws no float32 tensor `(n, latent_dim)`.
     """
-    latents: object = generator.sample_latents(2, np.random.default_rng(0))
+    try:
+        latents: object = generator.sample_latents(2, np.random.default_rng(0))
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        if isinstance(error, QdgsError) or is_out_of_memory(error):
+            raise
+        raise ConfigError(f"{place}: sample_latents(2, rng) fails: {told_of(error)}") from error
     expected = (2, generator.latent_dim)
     got = f"a {type(latents).__name__}"
     if isinstance(latents, Tensor):
@@ -69,6 +78,26 @@ def check_latents(generator: Generator, place: str) -> None:
             return
         got = f"{latents.dtype} {tuple(latents.shape)}"
     raise ConfigError(f"{place}: expected sample_latents(2, rng) to give torch.float32 {expected}, got {got}")
+
+
+def check_rows(generator: Generator, place: str, *, device: torch.device | str) -> None:
+    """See that a generator makes images, and that of a latent whatever else is in its batch.
+
+    Raises:
+        ConfigError: It fails or makes something else; or a network of it is in training mode, or it draws
+            noise at every call.
+    """
+    latents = generator.sample_latents(3, np.random.default_rng(0)).to(device)
+    try:
+        with torch.no_grad():
+            one, other = (images_of(generator, latents[rows])[0] for rows in ([0, 1], [0, 2]))
+    except GeneratorError as error:
+        raise ConfigError(f"{place}: {str(error).removeprefix('generator: ')}") from error
+    if (one - other).abs().max() > ALONE:
+        raise ConfigError(
+            f"{place}: expected a latent's image to depend on that latent alone, got two images of one; "
+            "call .eval() on its networks, and keep the noise that it adds"
+        )
 
 
 class TorchScriptGenerator:
@@ -114,6 +143,7 @@ class TorchScriptGenerator:
         half = self.latent_dim / 2
         self.prior_norm: float | None = math.sqrt(2) * math.exp(math.lgamma(half + 0.5) - math.lgamma(half))
         self.image_size = self._size_of_images(device)
+        check_rows(self, "generator.path", device=device)
 
     def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
         """Standard normal latents `(n, latent_dim)`, float32, on the CPU."""

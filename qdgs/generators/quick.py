@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from qdgs.generators.base import MICRO_BATCH, Generator, generate
+from qdgs.generators.base import MICRO_BATCH, Generator, generate, images_of
 from qdgs.layout import takes_channels_last
 from qdgs.pace import Pace
 
@@ -38,7 +38,7 @@ class QuickGenerator:
         self.differentiable = generator.differentiable
         self.prior_norm = generator.prior_norm
         self._generator = generator
-        self._pace = Pace(lambda latents: (generator(latents),))
+        self._pace = Pace(lambda latents: (images_of(generator, latents),))
         self._tried = False
 
     def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:

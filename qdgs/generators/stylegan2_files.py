@@ -75,6 +75,11 @@ def read_folder(folder: Path) -> tuple[Card, dict[str, Tensor]]:
     command = f"qdgs convert stylegan2 FILE.pkl {folder}"
     if not folder.exists():
         raise MissingModelError(f"generator.path: the folder {folder} is not here; make it with {command}")
+    if folder.is_file():
+        raise InputError(
+            f"generator.path: expected a folder, got the file {folder}; make one of it with qdgs convert "
+            f"stylegan2 {folder} FOLDER"
+        )
     if not (folder / CARD).is_file():
         raise InputError(
             f"generator.path: expected a folder made with {command}, got {folder} without {CARD}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qdgs.config import GuideConfig
-from qdgs.errors import ConfigError, QdgsError
+from qdgs.errors import ConfigError, QdgsError, is_out_of_memory
 from qdgs.guides.base import Guide, Scores
 from qdgs.scripted import Script
 from qdgs.targets import Member, check_members, make_target, told_of
@@ -22,18 +22,22 @@ MEMBERS: dict[str, Member] = {
 }
 
 
-def python_guide(target: str, *, device: torch.device | str = "cpu", **options: Any) -> Guide:
+def python_guide(
+    target: str, *, measure_names: tuple[str, ...] = (), device: torch.device | str = "cpu", **options: Any
+) -> Guide:
     """The guide that the user's code makes.
 
     Args:
         target: "package.module:factory".
+        measure_names: Handed on where the factory takes them.
         device: Handed on where the factory takes it.
         options: Handed on.
 
     Raises:
         ConfigError: The target cannot be imported, fails, or makes no guide.
     """
-    guide: Guide = make_target(target, options, place="guide", device=device)
+    given = {"device": device, "measure_names": measure_names}
+    guide: Guide = make_target(target, options, place="guide", given=given)
     check_guide(guide, f"guide.target ({target})")
     return guide
 
@@ -111,9 +115,9 @@ class OwnGuide:
         place = f"guide ({self.config.who})"
         try:
             told = self.encoder.score(images)
-        except (QdgsError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # whatever the user's code raises
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
+            if isinstance(error, QdgsError) or is_out_of_memory(error):
+                raise
             raise ConfigError(f"{place}: fails on images {tuple(images.shape)}: {told_of(error)}") from error
         scores = _scores(told, len(images), self._measure_dim, place)
         return Scores(scores.objective, scores.measures[:, self._columns])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qdgs.compat import import_torchvision
-from qdgs.errors import ConfigError, CorruptFileError, MissingModelError, MissingPackageError
+from qdgs.errors import ConfigError, CorruptFileError, MissingModelError, MissingPackageError, reason_of
 from qdgs.judges.probabilities import check_confidence, read_logits
 
 NAME = "image-classifier"
@@ -102,8 +102,9 @@ def _loaded(folder: Path) -> tuple[Any, Any]:
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers lets through whatever its many kinds raise
-        reason = " ".join(str(error).split())[:200]
-        raise CorruptFileError(f"{folder}: cannot be read as an image classifier: {reason}") from error
+        raise CorruptFileError(
+            f"{folder}: cannot be read as an image classifier: {reason_of(error)}; copy it again"
+        ) from error
     if loading["missing_keys"]:
         some = ", ".join(sorted(loading["missing_keys"])[:2])
         raise CorruptFileError(f"{folder}: expected the weights of an image classifier, got none of {some}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from qdgs.errors import ConfigError, QdgsError
+from qdgs.errors import ConfigError, QdgsError, is_out_of_memory
 from qdgs.judges.base import Judge
 from qdgs.judges.probabilities import check_confidence, check_values, read_logits
 from qdgs.scripted import Script
@@ -44,7 +44,7 @@ def python_judge(
     Raises:
         ConfigError: The target cannot be imported, fails, or makes no judge.
     """
-    judge: Judge = make_target(target, options, place=asked_at, device=device)
+    judge: Judge = make_target(target, options, place=asked_at, given={"device": device})
     check_judge(judge, f"{asked_at}.target ({target})")
     return judge
 
@@ -66,9 +66,9 @@ def check_rows(judge: Judge, images: Tensor, place: str) -> None:
     """
     try:
         rows: object = judge.judge(images)
-    except (QdgsError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        if isinstance(error, QdgsError) or is_out_of_memory(error):
+            raise
         raise ConfigError(f"{place}: fails on images {tuple(images.shape)}: {told_of(error)}") from error
     if not isinstance(rows, pd.DataFrame) or len(rows) != len(images):
         got = f"{len(rows)} rows" if isinstance(rows, pd.DataFrame) else f"a {type(rows).__name__}"

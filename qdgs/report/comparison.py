@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from qdgs.compare_config import CompareConfig
 from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, blank, plain, save, tidy, title
@@ -17,6 +19,13 @@ PANELS = {
     "worst_group_accuracy": "Accuracy in the worst group (more is better)",
     "group_diversity_ratio": "Diversity within groups, relative to random samples (more is better)",
 }
+SHORT = {
+    "max_share_error": "Largest share error",
+    "worst_group_accuracy": "Worst group's accuracy",
+    "group_diversity_ratio": "Diversity in groups",
+}
+FULL = 10.5
+"""Width of the figures in inches."""
 STYLES = ("-", "--", ":", "-.")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f", "#111111")
 MOST = 100_000
@@ -26,39 +35,58 @@ CHEAP = ("random", "importance")
 
 
 def draw_methods(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path:
-    """One panel a number, one row a method, a point a seed and the mean; the run's own method in colour."""
-    shown = [name for name in PANELS if (frame["metric"] == name).any()]
-    methods = list(dict.fromkeys(_names(frame)))
-    figure = blank(10.5, 0.4 + len(shown) * (0.7 + 0.24 * len(methods)))
-    for number, name in enumerate(shown, start=1):
-        axes = figure.add_subplot(len(shown), 1, number)
-        _draw_panel(axes, frame[frame["metric"] == name], methods)
-        title(axes, PANELS[name], _reading(config.seeds) if number == 1 else "")
-    return save(figure, path)
+    """Write `methods_figure` as PNG."""
+    return save(methods_figure(frame, config), path)
 
 
 def draw_costs(frame: pd.DataFrame, path: Path) -> Path:
+    """Write `costs_figure` as PNG."""
+    return save(costs_figure(frame), path)
+
+
+def methods_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = FULL) -> Figure:
+    """One panel a number, one row a method, a point a seed and the mean; the run's own method in colour."""
+    shown = [name for name in PANELS if (frame["metric"] == name).any()]
+    methods = list(dict.fromkeys(_names(frame)))
+    figure = blank(width, 0.4 + len(shown) * (0.7 + 0.24 * len(methods)))
+    for number, name in enumerate(shown, start=1):
+        axes = figure.add_subplot(len(shown), 1, number)
+        rows = frame["metric"] == name
+        _draw_panel(axes, frame[rows], _names(frame)[rows], methods)
+        heading = PANELS[name] if width >= FULL else SHORT[name]
+        title(axes, heading, _reading(config.seeds) if number == 1 and width >= FULL else "")
+    return figure
+
+
+def costs_figure(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
     """Images made and read for a set against its number of images, and where the cheapest method changes.
 
     Measured at one number of images: what was learned or searched once stays, the rest grows with the set.
     """
-    figure = blank(10.5, 4.6)
+    narrow = width < FULL
+    figure = blank(width, 8.6 if narrow else 4.6)
     panels = {"generator_calls": "Images that the generator made", "judge_labels": "Images that a judge read"}
     names = list(dict.fromkeys(_names(frame)))
     for number, (metric, text) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(1, 2, number)
+        axes = figure.add_subplot(*((2, 1) if narrow else (1, 2)), number)
         lines = cost_lines(frame, metric)
         for name, once, each in lines:
             _draw_line(axes, name, names.index(name), once + each * IMAGES)
         for start, _ in cheapest(aiming(lines))[1:]:
-            axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
+            if start > IMAGES[0]:
+                axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("images in the set", fontsize=SMALL, color=INK)
         tidy(axes, grid="y")
         title(axes, text, "dotted: another becomes the cheapest")
-    axes.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=4)
-    return save(figure, path)
+    where: dict[str, Any] = (
+        {"loc": "upper center", "bbox_to_anchor": (0.4, -0.25), "ncols": 2}
+        if narrow
+        else {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+    )
+    axes.legend(fontsize=SMALL, frameon=False, handlelength=4, labelcolor=INK, **where)
+    return figure
 
 
 def _draw_line(axes: Axes, name: str, place: int, values: np.ndarray) -> None:
@@ -105,8 +133,7 @@ def cheapest(lines: Sequence[tuple[str, float, float]], most: float = MOST) -> l
     return steps
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
-    names = _names(rows)
+def _draw_panel(axes: Axes, rows: pd.DataFrame, names: pd.Series, methods: Sequence[str]) -> None:
     present = [method for method in methods if (names == method).any()]
     for place, method in enumerate(present):
         of = rows[(names == method).to_numpy()]
@@ -124,6 +151,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
             textcoords="offset points",
             va="center",
             fontsize=SMALL,
+            color=INK,
         )
     axes.set_yticks(range(len(present)), [plain(name) for name in present])
     axes.set_ylim(len(present) - 0.5, -0.5)

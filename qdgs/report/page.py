@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from qdgs.config import RunConfig, load_config
+from qdgs.datasets.gaps import together
 from qdgs.errors import InputError
 from qdgs.fairness.certificate import certificate_sentences
 from qdgs.files import write_text
@@ -25,6 +26,7 @@ from qdgs.report.pictures import pictures, shares_in_words
 from qdgs.report.run_files import Renderer, RunFiles
 from qdgs.report.story import absences, facts, group_stories
 from qdgs.report.style import NARROW, WIDE, percent, save
+from qdgs.report.top_up import top_up_bars
 from qdgs.report.vector import as_svg
 
 ROLES = {
@@ -35,7 +37,13 @@ ROLES = {
 SCRIPTS = ("sprites.js", "archive.js", "explorer.js", "opinions.js", "labelling.js", "start.js")
 
 
-def report(run: Path, generator: Generator | None = None, *, device: torch.device | str = "cpu") -> Path:
+def report(
+    run: Path,
+    generator: Generator | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    config: RunConfig | None = None,
+) -> Path:
     """Draw every picture that a run's files permit into figures/, and write report.html.
 
     The page holds its pictures and scripts and asks the network for nothing. A run that stopped halfway
@@ -46,6 +54,7 @@ def report(run: Path, generator: Generator | None = None, *, device: torch.devic
         generator: Renders random samples and elites; without it the pictures that need these are left
             out, or show images of the dataset.
         device: Where the generator works.
+        config: What config.yaml says, where that is not of a run (a merged dataset).
 
     Returns:
         The path of the page.
@@ -56,7 +65,7 @@ def report(run: Path, generator: Generator | None = None, *, device: torch.devic
     """
     if not (run / "config.yaml").exists():
         raise InputError(f"{run}: expected a run folder with a config.yaml, got none; start with qdgs run")
-    config = load_config(run / "config.yaml")
+    config = config or load_config(run / "config.yaml")
     files = RunFiles.read(run, config)
     render = None if generator is None else Renderer(generator, device)
     for picture in pictures(files, render):
@@ -66,19 +75,29 @@ def report(run: Path, generator: Generator | None = None, *, device: torch.devic
     return page
 
 
-def _html(files: RunFiles, shown: Exhibits) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """Where the templates of pages are made, everything escaped."""
+    made = Environment(
         loader=PackageLoader("qdgs.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "percent": lambda share: _unbroken(percent(share)),
         "unbroken": _unbroken,
         "group": lambda name: str(name).replace("/", " · "),
     }
+    return made
+
+
+def page_style() -> Markup:
+    """The style of all pages."""
+    return Markup(_asset("page.css"))
+
+
+def _html(files: RunFiles, shown: Exhibits) -> str:
     script = Markup("\n".join(_asset(name) for name in SCRIPTS))
     context = {
         **_summary(files),
@@ -91,10 +110,10 @@ def _html(files: RunFiles, shown: Exhibits) -> str:
         "curves": _curves(files),
         "script": script,
         "script_hash": f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
-        "style": Markup(_asset("page.css")),
+        "style": page_style(),
     }
     context["contents"] = _contents(context)
-    return environment.get_template("page.html").render(context)
+    return environment().get_template("page.html").render(context)
 
 
 def _summary(files: RunFiles) -> dict[str, Any]:
@@ -118,11 +137,22 @@ def _title(files: RunFiles) -> str:
     over = " and ".join([", ".join(measures[:-1]), measures[-1]] if measures[1:] else measures)
     if files.manifest is None:
         return f"A search over {over}"
+    if files.top_up:
+        return f"{len(files.manifest):,} images that your set lacked"
     balanced = "balanced" if files.config.dataset.target == "uniform" else "to order"
-    return f"{len(files.manifest):,} images, {balanced} over {over}"
+    runs = f", from {len(files.merged['sources'])} runs" if files.merged else ""
+    return f"{len(files.manifest):,} images, {balanced} over {over}{runs}"
 
 
 def _lede(files: RunFiles) -> str:
+    if files.merged:
+        sources = files.merged["sources"]
+        names = " and ".join(dict.fromkeys(source["generator"] for source in sources))
+        by = "as the auditor of the runs read each image" if files.shares is not None else "as they were made"
+        return (
+            f"Put together from the datasets of {len(sources)} runs of {names}, which took turns within each "
+            f"group. Groups are counted {by}."
+        )
     made = f"Made with the generator {files.config.generator.name}, which stayed as it is: "
     return made + (
         "qdgs searched what it can draw for good images of every group, and a judge that took no part in the "
@@ -144,10 +174,31 @@ def _groups(files: RunFiles, shown: Exhibits) -> dict[str, Any]:
         }
     return {
         "stories": stories,
+        "top_up": _top_up(files),
+        "merged": files.merged,
         "missing": [story for story in stories if story.missing],
         "bars": bars,
         "random_alt": f". {words}" if words else "",
     }
+
+
+def _top_up(files: RunFiles) -> dict[str, Any] | None:
+    """The images of a user before and after, where the run fills their gaps."""
+    if files.top_up is None or files.manifest is None:
+        return None
+    rows = together(files.top_up, files.manifest, files.config.dataset)
+    told = "; ".join(
+        f"{row['group']}: {row['there']:,} there, {row['made']:,} made, {percent(row['together'])} of all"
+        for row in rows
+    )
+    bars = {
+        width: as_svg(
+            top_up_bars(rows, width=inches), f"top-up-{width}", f"Bars of each group's images. {told}"
+        )
+        for width, inches in (("wide", WIDE), ("narrow", NARROW))
+    }
+    counts = {key: sum(row[name] for row in rows) for key, name in (("readable", "there"), ("made", "made"))}
+    return {**files.top_up, **counts, "rows": rows, "bars": bars}
 
 
 def _opinions(shown: Exhibits) -> dict[str, Any]:
@@ -182,6 +233,7 @@ def _curves(files: RunFiles) -> dict[str, Markup] | None:
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     data = context["shown"].data
     sections = (
+        ("top-up", "Your images", context["top_up"]),
         ("groups", "Groups", context["stories"] or context["shown"].random),
         ("explorer", "Explorer", data.get("elites")),
         ("opinions", "Wrong images", context["wrong"]),

@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from qdgs.config import MeasureConfig, RunConfig
+from qdgs.datasets.gaps import TOP_UP
+from qdgs.datasets.merging import MERGED
 from qdgs.errors import CorruptFileError
 from qdgs.generators.base import Generator, generate
 from qdgs.randomness import Stream, stream
@@ -41,6 +43,8 @@ class RunFiles:
         elite_readings: What the auditor reads off each elite.
         image_readings: What the auditor reads off each image of the dataset.
         certificate: What labels of a person say of the dataset.
+        top_up: What the images of a user hold and lack, where the run fills their gaps.
+        merged: Which runs the images come from, where it is the dataset of several.
     """
 
     folder: Path
@@ -56,6 +60,8 @@ class RunFiles:
     elite_readings: pd.DataFrame | None
     image_readings: pd.DataFrame | None
     certificate: Mapping[str, Any] | None
+    top_up: Mapping[str, Any] | None
+    merged: Mapping[str, Any] | None
 
     @classmethod
     def read(cls, folder: Path, config: RunConfig) -> "RunFiles":
@@ -80,6 +86,8 @@ class RunFiles:
             elite_readings=_frame(folder / "search" / "audit_elites.parquet"),
             image_readings=_frame(folder / "audit_images.parquet"),
             certificate=read_certificate(folder / "certificate.json", manifest),
+            top_up=_json(folder / TOP_UP),
+            merged=_json(folder / MERGED),
         )
 
     @cached_property

@@ -91,6 +91,9 @@ def group_stories(files: RunFiles) -> list[GroupStory]:
 def absences(files: RunFiles) -> list[str]:
     """What a whole run has and this one lacks, a sentence each that names the command."""
     run = files.folder
+    if files.merged:
+        no_auditor = "The runs have no auditor in common: nobody has counted the groups of this dataset."
+        return [no_auditor] if files.shares is None else []
     if files.archive is None:
         return [f"The search is not through: there is no archive yet. Go on with qdgs resume {run}."]
     found = [] if len(files.archive) else ["The search found nothing: the archive is empty."]

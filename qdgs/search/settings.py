@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qdgs.config import Algorithm, SearchConfig
 from qdgs.errors import InputError
+from qdgs.search_config import Algorithm, SearchConfig
 
 GRADIENT_ALGORITHMS = ("cma_mega", "cma_maega")
 STRATEGY_ALGORITHMS = ("cma_me", "cma_mae", *GRADIENT_ALGORITHMS)

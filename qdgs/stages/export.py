@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from qdgs.datasets.card import write_card
 from qdgs.datasets.export import export
+from qdgs.datasets.gaps import TOP_UP, together
 from qdgs.datasets.manifest import read_manifest
 from qdgs.datasets.splits import WHOLE
 from qdgs.files import read_json
@@ -55,4 +58,19 @@ def write_dataset_card(run: Run) -> None:
     audited = read_json(run.path / AUDIT) if (run.path / AUDIT).exists() else {}
     graded = audited if "dataset" in audited else None
     certificate = read_certificate(run.path / CERTIFICATE, manifest.rows)
-    write_card(run.path / CARD, manifest.rows, manifest.metadata, audit=graded, certificate=certificate)
+    write_card(
+        run.path / CARD,
+        manifest.rows,
+        manifest.metadata,
+        audit=graded,
+        certificate=certificate,
+        top_up=_top_up(run, manifest.rows),
+    )
+
+
+def _top_up(run: Run, manifest: pd.DataFrame) -> dict[str, Any] | None:
+    """What the images of a user hold and lack, where the run fills their gaps."""
+    if not (run.path / TOP_UP).exists():
+        return None
+    found = read_json(run.path / TOP_UP)
+    return {**found, "rows": together(found, manifest, run.config.dataset)}

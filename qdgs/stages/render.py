@@ -49,6 +49,11 @@ def render_manifest(
     """
     manifest = read_manifest(folder / MANIFEST)
     reference = manifest.metadata["generator"]
+    if reference.get("sha256") is None and manifest.metadata.get("sources"):
+        raise InputError(
+            f"{folder / MANIFEST}: expected the dataset of one generator, got one merged from several; its "
+            "images can be made again in the runs that it comes from"
+        )
     if generator is None:
         generator = _named_in(folder / MANIFEST, reference, device)
     if identity(generator) != reference["sha256"]:

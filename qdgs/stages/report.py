@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from qdgs.datasets.merging import MERGED
 from qdgs.errors import MissingModelError, MissingPackageError
+from qdgs.files import read_json
 from qdgs.generators.base import Generator
 from qdgs.parts import load_generator
 from qdgs.report.page import report
@@ -14,9 +17,23 @@ from qdgs.run import Run, Step, Watch
 
 def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     """Write figures/ and report.html; with images of the dataset alone where the generator is missing."""
-    generator: Generator | None = None
-    with suppress(MissingModelError, MissingPackageError):
-        generator = load_generator(run.config.generator, device=device)
-    report(run.path, generator, device=device)
+    write_report(run, device=device)
     watch(Step("report", 1, 1, "pages"))
     return {}
+
+
+def write_report(run: Run, *, device: str) -> Path:
+    """Write figures/ and report.html of what a folder holds, and tell where the page is."""
+    generator: Generator | None = None
+    if _of_several(run):
+        return report(run.path, device=device, config=run.config)
+    with suppress(MissingModelError, MissingPackageError):
+        generator = load_generator(run.config.generator, device=device)
+    return report(run.path, generator, device=device, config=run.config)
+
+
+def _of_several(run: Run) -> bool:
+    """Whether it is a dataset merged from several generators: random samples of one would mislead."""
+    if not (run.path / MERGED).exists():
+        return False
+    return len({source["generator"] for source in read_json(run.path / MERGED)["sources"]}) > 1

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from qdgs.config import SpeedConfig
-from qdgs.errors import ConfigError
-from qdgs.generators.base import Generator, check_images
+from qdgs.errors import ConfigError, InputError
+from qdgs.generators.base import Generator, images_of
 from qdgs.guides.base import SearchGuide
+from qdgs.guides.own import OwnGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
 from qdgs.layout import takes_channels_last, use_layout
 from qdgs.pace import Pace
@@ -66,7 +67,8 @@ class Scorer:
         """Objective `(n,)` and measures `(n, measure_dim)` of latents `(n, latent_dim)`.
 
         Raises:
-            GeneratorError: The generator returned something other than images in [0, 1].
+            GeneratorError: The generator fails, or returned something other than images in [0, 1].
+            InputError: Gradients are asked for, and do not flow.
         """
         if self._channels_last is None and not torch.is_grad_enabled():
             here = latents.device.type == "cpu"
@@ -90,11 +92,14 @@ class Scorer:
     def _pass(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Objective, measures and embeddings, which carry no gradients, in one pass through both."""
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self._precision is torch.bfloat16):
-            images = self.generator(latents)
+            images = images_of(self.generator, latents)
         images = images.float() if self._precision is torch.bfloat16 else images
         images = images.contiguous() if self._channels_last else images
-        embeddings = self.guide.embed(check_images(images, len(latents), self.generator.image_size))
+        embeddings = self.guide.embed(images)
         scores = self.guide.score_embeddings(embeddings)
+        wanted = latents.requires_grad and torch.is_grad_enabled()
+        if wanted and not all(part.requires_grad for part in scores):
+            raise _without_gradients("guide's scores" if images.requires_grad else "generator's images")
         objective = scores.objective - 50 * self._weight * self._prior_loss(latents)
         return objective, scores.measures, embeddings.detach()
 
@@ -128,17 +133,36 @@ class Scorer:
         )
 
 
+def _without_gradients(where: str) -> InputError:
+    return InputError(
+        f"search.algorithm: gradients are needed and the {where} carry none; take an algorithm without "
+        "gradients, such as cma_mae, or give the part that stops them differentiable = False"
+    )
+
+
 def load_scorer(run: Run, *, device: Device) -> Scorer:
     """The function of latents that a run searches."""
     generator = load_generator(run.config.generator, device=device)
     guide = load_guide(run.config.guide, device=device)
-    wanted = getattr(guide, "image_size", None)
-    if wanted not in (None, generator.image_size):
-        raise ConfigError(
-            f"guide: expected one for the generator's images of {generator.image_size} pixels, got "
-            f"{run.config.guide.who} for images of {wanted}; let it resize them, or take its image_size away"
-        )
+    check_fit(generator, guide, device=device)
     return Scorer(generator, guide, seed=run.config.seed, speed=run.config.search.speed)
+
+
+def check_fit(generator: Generator, guide: SearchGuide, *, device: Device = "cpu") -> None:
+    """See that a guide takes the generator's images; one that a user brought is shown two grey ones.
+
+    Raises:
+        ConfigError: It wants another size, fails, or gives no scores.
+    """
+    size, wanted = generator.image_size, getattr(guide, "image_size", None)
+    if wanted not in (None, size):
+        raise ConfigError(
+            f"guide: expected one for the generator's images of {size} pixels, got {guide.config.who} for "
+            f"images of {wanted}; let it resize them, or take its image_size away"
+        )
+    if isinstance(guide, OwnGuide):
+        with torch.no_grad():
+            guide.score(torch.full((2, 3, size, size), 0.5, device=device))
 
 
 def scores_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> pd.DataFrame:

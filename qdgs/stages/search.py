@@ -22,6 +22,7 @@ from qdgs.search.ranges import Calibration
 from qdgs.search.state import Progress, Search
 from qdgs.stages.frames import write_frame
 from qdgs.stages.judges import check_judges
+from qdgs.stages.live import write_live
 from qdgs.stages.scoring import Scorer, load_scorer
 
 CHECKPOINT = "search/checkpoint.bin"
@@ -29,6 +30,8 @@ ARCHIVE = "search/archive.parquet"
 RESERVOIR = "search/reservoir.parquet"
 METRICS = "search/metrics.csv"
 SETTLED = "search/settled.json"
+LIVE_SECONDS = 5.0
+"""How often a search shows itself to whoever watches its folder."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
             checkpoint.save(search, run.path / CHECKPOINT, config=_read_by_search(run.config))
         metrics.write()
     _write_settled(run, search)  # ranges may have been found again
+    write_live(run.path, search)
     write_frame(run.path / ARCHIVE, search.archive_frame())
     write_frame(run.path / RESERVOIR, search.reservoir_frame())
     return _numbers(search.progress())
@@ -116,13 +120,17 @@ def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
 def _drive(run: Run, search: Search, metrics: _Metrics, watch: Watch) -> None:
     evaluations, seconds = budget(run, search)
     config = _read_by_search(run.config)
-    saved = time.monotonic()
+    saved = shown = time.monotonic()
     with _interrupts() as interrupted:
         for progress in illuminate(search, evaluations, seconds):
             metrics.add(progress)
             watch(Step("search", progress.evaluations, evaluations, "evaluations", _watched(progress)))
             if interrupted.is_set():
                 raise KeyboardInterrupt
+            if time.monotonic() - shown > LIVE_SECONDS:
+                metrics.write()
+                write_live(run.path, search)
+                shown = time.monotonic()
             if time.monotonic() - saved > run.config.search.checkpoint_seconds:
                 metrics.write()
                 checkpoint.save(search, run.path / CHECKPOINT, config=config)
@@ -180,7 +188,7 @@ def _read_by_search(config: RunConfig) -> dict[str, Any]:
 
 
 def _watched(progress: Progress) -> Mapping[str, float]:
-    return {"qd_score": progress.qd_score, "coverage": progress.coverage}
+    return {name: value for name, value in progress.row().items() if name != "evaluations"}
 
 
 def _numbers(progress: Progress) -> dict[str, Any]:

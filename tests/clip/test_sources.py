@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import os
+import pickle
 import shutil
 import socket
 import time
@@ -199,6 +201,28 @@ def test_weights_without_a_hash_that_cannot_be_read_are_one_sentence(
     with pytest.raises(CorruptFileError, match="cannot be read as the weights of a CLIP") as raised:
         ClipEncoder.load(f"local-dir:{folder}", device="cpu")
     assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_that_calls_something_is_not_run_and_no_way_to_run_it_is_told(
+    tiny_clip_folder: Path, tmp_path: Path
+) -> None:
+    class Call:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "marker"),)
+
+    folder = copy_of(tiny_clip_folder, tmp_path)
+    for name in ("card.json", "open_clip_model.safetensors"):
+        (folder / name).unlink()
+    weights = folder / "open_clip_pytorch_model.bin"
+    for content in (pickle.dumps(Call(), protocol=2), b"xxxx"):
+        weights.write_bytes(content)
+        with pytest.raises(CorruptFileError) as raised:
+            ClipEncoder.load(f"local-dir:{folder}", device="cpu")
+        assert str(raised.value) == (
+            f"{weights}: cannot be read as the weights of a CLIP: it is damaged, or asks for more than "
+            "numbers, which was not run; fetch or copy it again"
+        )
+    assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize(("name", "content"), [("card.json", "{"), ("open_clip_config.json", "[]")])

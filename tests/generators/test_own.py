@@ -137,6 +137,95 @@ def test_latents_that_are_none_are_told(brought, monkeypatch, draw, said):
         load(name="python", target="brought:Stripes")
 
 
+def test_code_that_fails_is_one_sentence_with_its_line(brought, monkeypatch):
+    def failing(self, *_):
+        raise ValueError("no\nsuch thing")
+
+    for member, said in (
+        ("sample_latents", f"sample_latents(2, rng) fails: ValueError: no such thing ({__file__}:"),
+        ("__call__", f"Stripes fails on latents (2, 4): ValueError: no such thing ({__file__}:"),
+        ("prior_norm", "expected a generator with prior_norm, which fails: ValueError: no such thing ("),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(brought.Stripes, member, property(failing) if member == "prior_norm" else failing)
+            with pytest.raises(ConfigError) as error:
+                load(name="python", target="brought:Stripes")
+        assert str(error.value).startswith(f"generator.target (brought:Stripes): {said}")
+        assert "\n" not in str(error.value)
+
+
+def test_a_module_that_exits_does_not_end_the_program(brought, tmp_path, monkeypatch):
+    (tmp_path / "exits.py").write_text("import sys\n\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"'exits' cannot be imported .*: SystemExit: 3 \(.*exits\.py:3\)$"):
+        load(name="python", target="exits:make")
+
+    def failing():
+        raise SystemExit(4)
+
+    monkeypatch.setattr(brought, "failing", failing)
+    with pytest.raises(ConfigError, match="'brought:failing' failed: SystemExit: 4"):
+        load(name="python", target="brought:failing")
+
+
+class Drawn(torch.nn.Module):
+    """A network as one might forget to put it into evaluation mode."""
+
+    latent_dim, image_size, differentiable, prior_norm = 4, 8, True, None
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(4, 192), torch.nn.BatchNorm1d(192))
+
+    def sample_latents(self, n, rng):
+        return torch.from_numpy(rng.standard_normal((n, 4), dtype="float32"))
+
+    def forward(self, latents):
+        return self.layers(latents).sigmoid().view(-1, 3, 8, 8)
+
+
+class Noisy(torch.nn.Module):
+    """One that draws noise at every call."""
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        return torch.rand(len(latents), 3, 8, 8)
+
+
+def test_an_image_that_depends_on_its_batch_or_on_chance_is_told(brought, monkeypatch, tmp_path):
+    said = r"expected a latent's image to depend on that latent alone, .* call \.eval\(\)"
+    monkeypatch.setattr(brought, "DRAWN", Drawn(), raising=False)
+    with pytest.raises(ConfigError, match=rf"^generator\.target \(brought:DRAWN\): {said}"):
+        load(name="python", target="brought:DRAWN")
+    brought.DRAWN.eval()
+    assert load(name="python", target="brought:DRAWN") is brought.DRAWN
+    path = str(brought.scripted(Noisy(), tmp_path / "noisy.pt"))
+    with pytest.raises(ConfigError, match=rf"^generator\.path: {said}"):
+        load(name="torchscript", path=path, latent_shape=4)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (lambda n: None, "(2, 3, 32, 32), got a NoneType"),
+        (lambda n: np.zeros((n, 3, 32, 32)), "(2, 3, 32, 32), got a ndarray"),
+        (lambda n: torch.zeros(n, 3, 16, 16), "(2, 3, 32, 32), got (2, 3, 16, 16)"),
+        (lambda n: torch.full((n, 3, 32, 32), -1.0), "expected pixel values in [0, 1], got [-1, -1]"),
+        (lambda n: torch.full((n, 3, 32, 32), torch.nan), "expected finite pixel values, got NaN or inf"),
+    ],
+)
+def test_images_that_are_none_are_told_before_a_run(brought, monkeypatch, images, said):
+    monkeypatch.setattr(brought.Stripes, "__call__", lambda self, latents: images(len(latents)))
+    with pytest.raises(ConfigError) as error:
+        load(name="python", target="brought:Stripes")
+    assert str(error.value).startswith("generator.target (brought:Stripes): ")
+    assert said in str(error.value)
+
+
+def test_a_script_of_other_pixels_is_told_before_a_run(scripts):
+    with pytest.raises(ConfigError, match=r"^generator\.path: expected pixel values in \[0, 1\], got \[-"):
+        load(name="torchscript", path=scripts["generator"], latent_shape=6)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "said"),
     [

@@ -166,6 +166,15 @@ def test_a_folder_that_is_not_there_is_told_with_the_command_that_makes_it(tmp_p
         StyleGAN2(str(tmp_path))
 
 
+def test_a_pickle_in_place_of_its_folder_is_told_with_the_command_that_makes_one(stylegan2_pickle):
+    with pytest.raises(InputError) as error:
+        StyleGAN2(str(stylegan2_pickle))
+    assert str(error.value) == (
+        f"generator.path: expected a folder, got the file {stylegan2_pickle}; make one of it with "
+        f"qdgs convert stylegan2 {stylegan2_pickle} FOLDER"
+    )
+
+
 def resaved(folder, change):
     """Other tensors under a card that fits their file."""
     tensors = load_file(folder / "model.safetensors")

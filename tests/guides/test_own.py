@@ -1,9 +1,12 @@
+import sys
+
+import numpy as np
 import pytest
 import torch
 
 import qdgs
 from qdgs.config import GuideConfig, load_config, parse_config, plain
-from qdgs.errors import ConfigError, CorruptFileError
+from qdgs.errors import ConfigError, CorruptFileError, InputError
 from qdgs.stages.identity import guide_key
 from qdgs.stages.scoring import Scorer
 
@@ -41,6 +44,30 @@ def test_a_scripts_measures_are_named_by_the_configuration(brought, scripts):
     torch.testing.assert_close(guide.score(IMAGES).objective, objective)
 
 
+def test_a_factory_that_wants_the_names_of_the_measures_gets_them(brought, monkeypatch):
+    class Named(brought.Warmth):
+        def __init__(self, measure_names):
+            super().__init__()
+            self.measure_names = measure_names
+
+    monkeypatch.setattr(brought, "Named", Named, raising=False)
+    monkeypatch.setitem(qdgs.GUIDES, "mine", Named)
+    for keys in ({"name": "mine"}, {"name": "python", "target": "brought:Named"}):
+        guide = qdgs.load_guide(GuideConfig(**keys, measures=named("cosiness", "detail")))
+        assert guide.encoder.measure_names == ("cosiness", "detail")
+        with pytest.raises(ConfigError, match=r"^guide\.measure_names: unknown option of "):
+            qdgs.load_guide(GuideConfig(**keys, measure_names=["a"], measures=named("a")))
+
+
+def test_a_factory_of_any_options_gets_those_of_the_configuration_alone(brought, monkeypatch):
+    def make(**options):
+        assert options == {"asked_at": "dusk"}
+        return brought.Warmth()
+
+    monkeypatch.setitem(qdgs.GUIDES, "mine", make)
+    assert qdgs.load_guide(GuideConfig(name="mine", asked_at="dusk", measures=named("warmth")))
+
+
 def test_a_guide_may_be_registered(brought, monkeypatch):
     guide = brought.Warmth()
     monkeypatch.setitem(qdgs.GUIDES, "mine", guide)
@@ -52,6 +79,22 @@ def test_a_guide_without_gradients_is_searched_without_them(brought, monkeypatch
     assert Scorer(generator, qdgs.load_guide(config()), seed=0).differentiable
     monkeypatch.setattr(brought.Warmth, "differentiable", False, raising=False)
     assert not Scorer(generator, qdgs.load_guide(config()), seed=0).differentiable
+
+
+def test_parts_that_stop_gradients_without_saying_so_are_told(brought, monkeypatch):
+    latents = brought.Stripes().sample_latents(4, np.random.default_rng(0)).requires_grad_()
+    scorer = Scorer(brought.Stripes(), qdgs.load_guide(config()), seed=0)
+    assert scorer(latents)[1].requires_grad
+    for kind, member, said in (
+        (brought.Warmth, "score", r"the guide's scores carry none"),
+        (brought.Stripes, "__call__", r"the generator's images carry none"),
+    ):
+        whole = getattr(kind, member)
+        monkeypatch.setattr(kind, member, lambda self, given, whole=whole: whole(self, given.detach()))
+        with pytest.raises(InputError, match=rf"^search\.algorithm: gradients are needed and {said}"):
+            scorer(latents)
+        with torch.no_grad():
+            assert scorer(latents)[0].shape == (4,)
 
 
 def test_its_code_and_its_options_tell_it_from_another(brought, monkeypatch):
@@ -80,12 +123,19 @@ def test_what_is_no_guide_is_one_sentence(keys, said):
     assert str(error.value).startswith(said.replace("guide: ", "guide.target (brought:Blind): "))
 
 
+def test_running_out_of_memory_is_no_mistake_of_the_guide(brought, monkeypatch):
+    monkeypatch.setattr(brought.Warmth, "score", lambda self, images: torch.empty(1 << 50))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        qdgs.load_guide(config()).score(IMAGES)
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
     [
         (lambda images: images.mean(), "got a Tensor"),
         (lambda images: (images.mean(), images.mean()), r"got \(\) and \(\)"),
         (lambda images: (torch.zeros(4), torch.zeros(4, 1)), r"got \(4,\) and \(4, 1\)"),
+        (lambda images: sys.exit(5), r"fails on images \(4, 3, 20, 20\): SystemExit: 5"),
         (lambda images: images.reshape(7, -1), r"fails on images \(4, 3, 20, 20\): RuntimeError: .*test_own"),
     ],
 )

@@ -1,0 +1,223 @@
+"""One self-contained page of a comparison: what was to be decided, tables, figures, images of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from qdgs.compare_config import CompareConfig, parse_compare
+from qdgs.comparison.cells import Bench, Cell
+from qdgs.comparison.kept import failures, kept_cell, notes_of, rows_path
+from qdgs.comparison.meanings import TABLES
+from qdgs.comparison.tables import (
+    COSTS,
+    SHOWN,
+    best_value,
+    crossover_sentences,
+    endpoint_sentences,
+    number_text,
+    over_seeds,
+    reading,
+    result_frame,
+)
+from qdgs.config import read_mapping
+from qdgs.datasets.manifest import latents_of
+from qdgs.errors import QdgsError
+from qdgs.fairness.intervals import Estimate
+from qdgs.files import write_text
+from qdgs.parts import load_generator
+from qdgs.report.comparison import FULL, PANELS, costs_figure, methods_figure
+from qdgs.report.exhibits import Sheet
+from qdgs.report.page import environment, page_style
+from qdgs.report.run_files import Renderer
+from qdgs.report.sheets import mosaic
+from qdgs.report.sprites import encode
+from qdgs.report.style import NARROW
+from qdgs.report.vector import as_svg
+from qdgs.stages.frames import read_frame
+
+FIRST, COLUMNS, TILE = 16, 16, 56
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a table."""
+
+    text: str
+    interval: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """Methods by metrics.
+
+    Attributes:
+        heading: What the numbers are about.
+        columns: Heading and meaning of each metric.
+        rows: Method, its generator, and its numbers, None where it has none.
+    """
+
+    heading: str
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str, str, list[Value | None]]]
+
+
+def report_comparison(folder: Path, *, device: str = "cpu") -> Path:
+    """Write report.html of a comparison's folder; of one that stopped halfway, with what is not there.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: The folder's config.yaml is not one of a comparison.
+    """
+    return write_comparison_page(folder, parse_compare(read_mapping(folder / "config.yaml")), device=device)
+
+
+def write_comparison_page(folder: Path, config: CompareConfig, *, device: str = "cpu") -> Path:
+    """Write report.html of what a folder holds of a comparison.
+
+    Args:
+        folder: Of the comparison.
+        config: The comparison.
+        device: Where the generator makes the images that are shown.
+
+    Returns:
+        The path of the page.
+    """
+    cells = Bench(config, folder, device).cells()
+    kept = [(cell, kept_cell(folder, cell) or {}) for cell in cells]
+    frame = result_frame([data for _, data in kept if "rows" in data])
+    context = {
+        "name": folder.resolve().name,
+        "config": config,
+        "title": _title(config),
+        "lede": _lede(config),
+        "endpoints": endpoint_sentences(frame, config.endpoints) if len(frame) else [],
+        "missing": [f"{cell.seed}/{cell.title}" for cell, data in kept if not data],
+        "cells": len(cells),
+        "failed": failures(kept),
+        "notes": notes_of(kept),
+        "crossings": crossover_sentences(frame),
+        "tables": [_table(frame, heading, metrics) for heading, metrics in TABLES.items()]
+        if len(frame)
+        else [],
+        "figures": _figures(frame, config) if len(frame) else {},
+        "sheets": _sheets(folder, kept, config, device),
+        "style": page_style(),
+    }
+    context["contents"] = _contents(context)
+    page = folder / "report.html"
+    write_text(page, environment().get_template("comparison.html").render(context))
+    return page
+
+
+def _title(config: CompareConfig) -> str:
+    return f"{len(config.methods)} ways of balancing {config.run.generator.name}, side by side"
+
+
+def _lede(config: CompareConfig) -> str:
+    seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
+    auditor = config.run.judges.auditor
+    return (
+        f"{config.images:,} images of each method, {seeds}, counted by "
+        f"{auditor.who if auditor else 'nobody'}. {reading(config.seeds)}"
+    )
+
+
+def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sections = (
+        ("decided", "What was to be decided", context["endpoints"]),
+        ("figure", "At a glance", context["figures"].get("methods")),
+        ("images", "Images", context["sheets"]),
+        ("tables", "Tables", context["tables"]),
+        ("costs", "Costs", context["figures"].get("costs")),
+        ("notes", "Notes", context["notes"] or context["failed"]),
+    )
+    return [(anchor, text) for anchor, text, there in sections if there]
+
+
+def _table(frame: pd.DataFrame, heading: str, metrics: Mapping[str, str]) -> Table:
+    there = {name: meaning for name, meaning in metrics.items() if (frame["metric"] == name).any()}
+    rows = frame[frame["metric"].isin(there)]
+    keys = list(dict.fromkeys(zip(rows["method"], rows["generator"], strict=True)))
+    found = {key: {name: over_seeds(frame, *key, name) for name in there} for key in keys}
+    best = {name: best_value([values[name] for values in found.values()], name) for name in there}
+    return Table(
+        heading,
+        [(_heading(name), meaning) for name, meaning in there.items()],
+        [
+            (method, generator, [_value(values[name], name, best[name]) for name in there])
+            for (method, generator), values in found.items()
+        ],
+    )
+
+
+def _heading(metric: str) -> str:
+    return SHOWN[metric][0] if metric in SHOWN else COSTS[metric]
+
+
+def _value(estimate: Estimate | None, name: str, best: float | None) -> Value | None:
+    if estimate is None:
+        return None
+    text = number_text(estimate.value, name)
+    interval = ""
+    if estimate.low == estimate.low and estimate.low != estimate.high:
+        interval = f"{number_text(estimate.low, name)} to {number_text(estimate.high, name)}"
+    return Value(text, interval, estimate.value == best)
+
+
+def _figures(frame: pd.DataFrame, config: CompareConfig) -> dict[str, dict[str, Any]]:
+    told = "; ".join(_means(frame, metric, heading) for metric, heading in PANELS.items())
+    drawn = {
+        "methods": (lambda width: methods_figure(frame, config, width=width), f"Methods by number. {told}"),
+        "costs": (lambda width: costs_figure(frame, width=width), _costs_alt(frame)),
+    }
+    return {name: _both(name, draw, alt) for name, (draw, alt) in drawn.items()}
+
+
+def _both(name: str, draw: Any, alt: str) -> dict[str, Any]:
+    """The figure for a page and for a phone."""
+    widths: dict[str, float] = {"wide": FULL, "narrow": NARROW}
+    figures: dict[str, Figure] = {key: draw(width) for key, width in widths.items()}
+    return {key: as_svg(figure, f"{name}-{key}", alt) for key, figure in figures.items()}
+
+
+def _means(frame: pd.DataFrame, metric: str, heading: str) -> str:
+    means = frame[frame["metric"] == metric].groupby("method", sort=False)["value"].mean()
+    return f"{heading}: {', '.join(f'{name} {number_text(value, metric)}' for name, value in means.items())}"
+
+
+def _costs_alt(frame: pd.DataFrame) -> str:
+    return " ".join(["Lines of what a set costs against its number of images.", *crossover_sentences(frame)])
+
+
+def _sheets(
+    folder: Path, kept: Sequence[tuple[Cell, Mapping[str, Any]]], config: CompareConfig, device: str
+) -> list[tuple[str, str, Sheet | None]]:
+    """First images of each method at the first seed; None of a method with a generator of its own."""
+    sheets: list[tuple[str, str, Sheet | None]] = []
+    name = config.run.generator.name
+    with suppress(QdgsError):  # without its generator the page has no images
+        render = Renderer(load_generator(config.run.generator, device=device), device)
+        for cell, data in kept:
+            if cell.seed != config.first_seed or cell.method is None or "rows" not in data:
+                continue
+            own = data["generator"] != name
+            sheets.append((cell.title, data["generator"], None if own else _sheet(folder, cell, render)))
+    return sheets
+
+
+def _sheet(folder: Path, cell: Cell, render: Renderer) -> Sheet | None:
+    with suppress(QdgsError):
+        rows = read_frame(rows_path(folder, cell), "compare").head(FIRST)
+        tiles = list(render(latents_of(rows)))
+        return Sheet(encode(mosaic(tiles, COLUMNS, min(TILE, tiles[0].shape[0]), gap=1)), len(tiles))
+    return None

@@ -1,0 +1,106 @@
+"""Parts of the study of faces that need no faces."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+pytest.importorskip("fairlearn")
+
+FACES = Path(__file__).parents[2] / "experiments" / "faces"
+NAMES = ("bank_rejection", "downstream", "realism", "study")
+
+
+@pytest.fixture(autouse=True)
+def _modules(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(FACES))
+    yield
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def faces(rng, shift, n=240):
+    from realism import FaceSet
+
+    groups = pd.Series(np.repeat(["a", "b"], n // 2), dtype=object)
+    embeddings = rng.standard_normal((n, 6)) + shift + 3 * (groups == "b").to_numpy(float)[:, None]
+    read = pd.DataFrame({"face_found": rng.random(n) < 0.9, "background_luminance": rng.random(n)})
+    return FaceSet(read, groups, embeddings)
+
+
+def test_sets_of_one_distribution_are_near_and_not_told_apart(rng):
+    from realism import numbers
+
+    told = numbers(faces(rng, 0), faces(rng, 0), ("a", "b"), rng)
+    assert told["kernel_distance"].low < 0 < told["kernel_distance"].high
+    assert told["told_from_random"].low < 0.5
+    assert told["faces_found"].value == pytest.approx(0.9, abs=0.06)
+    assert told["leakage"].low < 0.55
+
+
+def test_a_shifted_set_is_far_and_told_apart_within_groups(rng):
+    from realism import numbers
+
+    told = numbers(faces(rng, 1.5), faces(rng, 0), ("a", "b"), rng)
+    assert told["kernel_distance"].low > 0
+    assert told["told_from_random"].low > 0.8
+
+
+def test_groups_in_other_shares_are_no_difference(rng):
+    from realism import FaceSet, told_from
+
+    one, other = faces(rng, 0, 400), faces(rng, 0, 400)
+    few = np.r_[0:200, 200:240]  # all of a, a fifth of b
+    thinned = FaceSet(one.read.iloc[few], one.groups.iloc[few].reset_index(drop=True), one.embeddings[few])
+    assert told_from(thinned, other, ("a", "b"), rng).low < 0.5
+
+
+def test_the_training_of_the_guide_is_added_to_what_is_spent_once(rng):
+    from study import with_training
+
+    metrics = ["generator_calls", "generator_calls_once", "judge_labels", "judge_labels_once", "images"]
+    frame = pd.DataFrame(
+        [["prior-restarts", "g", 0, name, 10.0, 10.0, 10.0, 1] for name in metrics],
+        columns=["method", "generator", "seed", "metric", "value", "low", "high", "n"],
+    )
+    counted = with_training(frame, 1000).set_index(["method", "metric"])["value"]
+    name = "prior-restarts, guide's training counted"
+    assert [counted[name, metric] for metric in metrics] == [1010, 1010, 2010, 2010, 10]
+    assert (counted["prior-restarts"] == 10).all()
+
+
+def test_the_worst_group_is_chosen_on_one_half_and_told_of_the_other(rng):
+    from downstream import Faces, told
+
+    groups = np.repeat(["a", "b", "c"], 200)
+    labels = rng.integers(0, 2, 600)
+    right = rng.random(600) < np.where(groups == "b", 0.6, 0.95)
+    numbers = told(
+        Faces(torch.zeros(600, 1, 1, 1), torch.from_numpy(labels), groups),
+        np.where(right, labels, 1 - labels),
+        0,
+    )
+    assert numbers["worst_group"] == "b"
+    shares = {group: right[groups == group].mean() for group in "abc"}
+    assert numbers["worst_chosen"] + numbers["worst_estimated"] == pytest.approx(2 * shares["b"])
+    assert numbers["difference"] == pytest.approx(max(shares.values()) - shares["b"])
+    assert numbers["ratio"] == pytest.approx(shares["b"] / max(shares.values()))
+    assert numbers["mean_of_groups"] == pytest.approx(np.mean(list(shares.values())))
+
+
+def test_a_study_that_is_not_there_is_told(tmp_path):
+    from downstream import Sizes, Task
+    from qdgs.errors import InputError
+
+    with pytest.raises(InputError, match=r"expected the folder of a study, got none; run study\.py first"):
+        Task(tmp_path, Sizes())

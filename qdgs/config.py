@@ -17,6 +17,7 @@ from qdgs.overrides import override
 from qdgs.registry import nearest
 from qdgs.roles import JudgesConfig, Named
 from qdgs.search_config import ALGORITHMS, SearchConfig
+from qdgs.speed_config import SpeedConfig
 from qdgs.target_table import is_table
 from qdgs.values import Integer, Model
 
@@ -34,6 +35,7 @@ __all__ = [
     "ObjectiveConfig",
     "RunConfig",
     "SearchConfig",
+    "SpeedConfig",
     "WeightsConfig",
     "WorkersConfig",
     "audited_attributes",

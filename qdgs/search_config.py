@@ -7,18 +7,23 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from qdgs.mistakes import Mistake
+from qdgs.speed_config import SpeedConfig
 from qdgs.values import Integer, Model, Real
 
 ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega")
-Algorithm = Literal[
-    "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
-]
+Kind = Literal["random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"]
+Algorithm = Literal["auto"] | Kind
 
 
 class SearchConfig(Model):
     """How the latents are searched. None and "auto" are settled before the search starts, and recorded.
 
     `preset: paper` takes the settings of the published run instead of ours, where a key is not given.
+
+    Ways to spend evaluations otherwise: `mix` names kinds of emitters that share the budget (of an annealed
+    and of an elitist algorithm the archive is that of `algorithm`), `refit_ranges` is how often automatic
+    ranges are found again, and `screen` how many candidates a surrogate looks at for each fresh sample or
+    mutation that the guide sees.
     """
 
     preset: Literal["tuned", "paper"] = "tuned"
@@ -42,9 +47,13 @@ class SearchConfig(Model):
     range_samples: Annotated[Integer, Field(ge=64)] = 1024
     prior_starts: Annotated[Integer, Field(ge=0)] = 1024
     prior_share: Annotated[Real, Field(ge=0.0, lt=1.0)] | None = None
+    mix: list[Kind] = Field(default_factory=list)
+    refit_ranges: Annotated[Integer, Field(ge=0)] = 0
+    screen: Annotated[Integer, Field(ge=1)] = 1
     reservoir: Annotated[Integer, Field(ge=1)] = 4
     checkpoint_seconds: Annotated[Real, Field(ge=0.0)] = 30.0
     micro_batch: Annotated[Integer, Field(ge=16)] = 64
+    speed: SpeedConfig = SpeedConfig()
 
     @model_validator(mode="after")
     def _budget(self) -> Self:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qdgs.clip.frozen import quicken
 from qdgs.clip.preprocessing import Preprocessing
 from qdgs.clip.sources import FOLDER_PREFIX, ClipFiles, ClipSource
 from qdgs.compat import import_open_clip
@@ -38,14 +39,19 @@ class ClipEncoder:
         preprocessing: Its preprocessing of images.
         card: What the card.json in its folder says; empty where there is none.
         device: Where it works.
+        precision: Of the image tower's arithmetic; embeddings are float32 in any case.
 
     References:
         Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
         Ilharco et al., OpenCLIP, doi:10.5281/zenodo.5143773.
     """
 
+    precision = torch.float32  # of the class: an encoder with another one is another encoder
+
     def __init__(self, model: Any, tokenizer: Any, *, name: str, card: dict[str, Any] | None = None) -> None:
         self.model: Any = model.float().eval().requires_grad_(False)
+        if isinstance(self.model, nn.Module):
+            quicken(self.model)
         self.name = name
         self.preprocessing = Preprocessing.of(model)
         self.card = card or {}
@@ -115,9 +121,13 @@ class ClipEncoder:
         Returns:
             Unit vectors `(batch_size, embedding_dim)`, float32.
         """
+        exact = self.precision is torch.float32
         with torch.autocast(self.device.type, enabled=False):
-            features = self.model.encode_image(self.preprocessing(images))
-            return F.normalize(features, dim=-1)
+            pixels = self.preprocessing(images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not exact):
+            features = self.model.encode_image(pixels)
+        with torch.autocast(self.device.type, enabled=False):
+            return F.normalize(features if exact else features.float(), dim=-1)
 
     def sees_as(self, other: Self) -> bool:
         """Whether another encoder is this very model, whatever its name and the file that it comes from.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qdgs.errors import GeneratorError, QdgsError, is_out_of_memory
+from qdgs.memory import Portions
 from qdgs.targets import told_of
 
 GENERATORS: dict[str, Any] = {
@@ -88,12 +89,12 @@ def check_images(images: object, batch_size: int, image_size: int) -> Tensor:
         raise GeneratorError(
             f"generator: expected images (batch_size, 3, height, width) = {expected}, got {got}"
         )
-    low, high = float(images.detach().amin()), float(images.detach().amax())
+    low, high = (float(end) for end in torch.aminmax(images.detach()))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise GeneratorError("generator: expected finite pixel values, got NaN or infinity")
     if low < -1e-3 or high > 1 + 1e-3:
         raise GeneratorError(f"generator: expected pixel values in [0, 1], got [{low:.3g}, {high:.3g}]")
-    return images.clamp(0, 1)
+    return images if low >= 0 and high <= 1 else images.clamp(0, 1)
 
 
 def generate(generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH) -> Iterator[Tensor]:
@@ -110,10 +111,11 @@ def generate(generator: Generator, latents: Tensor, micro_batch: int = MICRO_BAT
     Yields:
         Images `(at most micro_batch, 3, height, width)`, checked, in the order of the latents.
     """
+    portions = Portions("generator")
     for start in range(0, len(latents), micro_batch):
         rows = latents[start : start + micro_batch]
         padding = micro_batch - len(rows)
         padded = torch.cat([rows, rows[-1:].expand(padding, -1)]) if padding else rows
         with torch.no_grad():
-            images = images_of(generator, padded)
+            (images,) = portions(lambda part: (images_of(generator, part),), padded)
         yield images[: len(rows)]

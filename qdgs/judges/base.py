@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 from torch import Tensor
 
+from qdgs.ahead import ahead
+
 JUDGES: dict[str, Any] = {
     "clip-zero-shot": "qdgs.judges.clip_zero_shot:ClipZeroShot",
     "face-light": "qdgs.judges.face_light:FaceLight",
@@ -44,5 +46,5 @@ class Judge(Protocol):
 
 
 def judge_batches(judge: Judge, batches: Iterable[Tensor]) -> pd.DataFrame:
-    """The judge's rows for a sequence of batches, numbered from 0."""
-    return pd.concat([judge.judge(images) for images in batches], ignore_index=True)
+    """The judge's rows for a sequence of batches, numbered from 0; the next batch is made meanwhile."""
+    return pd.concat([judge.judge(images) for images in ahead(batches)], ignore_index=True)

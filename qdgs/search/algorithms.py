@@ -25,7 +25,9 @@ from threadpoolctl import threadpool_limits
 from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.search.lineages import ArchiveView, FamilyView, FreshView, Prior, PriorEmitter
+from qdgs.search.mixes import mixed_scheduler
 from qdgs.search.ranges import Calibration
+from qdgs.search.screening import Screen, ScreenedEmitter
 from qdgs.search.settings import ANNEALED_ALGORITHMS, GRADIENT_ALGORITHMS, STRATEGY_ALGORITHMS, split_batch
 
 LARGEST_FULL_COVARIANCE = 512
@@ -83,7 +85,12 @@ def build_archives(
 
 
 def build_scheduler(
-    config: SearchConfig, archive: Any, result_archive: Any | None, prior: Prior, seed: int
+    config: SearchConfig,
+    archive: Any,
+    result_archive: Any | None,
+    prior: Prior,
+    seed: int,
+    screen: Screen | None = None,
 ) -> Any:
     """Emitters and scheduler over archives that already hold the starts.
 
@@ -93,14 +100,37 @@ def build_scheduler(
         result_archive: The elitist archive, where the other is annealed.
         prior: Source of fresh samples.
         seed: The seed of the run; every emitter gets its own from it.
+        screen: Looks at candidates before they are scored.
     """
+
+    def make(kind: SearchConfig, batch_size: int, index: int) -> Any:
+        return _made(kind, archive, prior, batch_size, seed, index, screen)
+
+    if config.mix:
+        return mixed_scheduler(config, archive, result_archive, make)
     own, fresh = split_batch(config)
-    emitters = [
-        _emitter(config, archive, prior, own, seed, index) for index in range(config.emitters if own else 0)
-    ]
+    emitters = [make(config, own, index) for index in range(config.emitters if own else 0)]
     if fresh:
-        emitters.append(PriorEmitter(FreshView(archive, prior), batch_size=fresh))
+        emitters.append(make(config.model_copy(update={"algorithm": "random"}), fresh, config.emitters))
     return Scheduler(archive, emitters, result_archive)
+
+
+def _made(
+    config: SearchConfig,
+    archive: Any,
+    prior: Prior,
+    batch_size: int,
+    seed: int,
+    index: int,
+    screen: Screen | None,
+) -> Any:
+    """An emitter of the configuration's kind; evolution strategies keep account, and are not screened."""
+    factor = screen.factor if screen and config.algorithm not in STRATEGY_ALGORITHMS else 1
+    if config.algorithm == "random":
+        inner: Any = PriorEmitter(FreshView(archive, prior), batch_size=factor * batch_size)
+    else:
+        inner = _emitter(config, archive, prior, factor * batch_size, seed, index)
+    return ScreenedEmitter(inner, screen, batch_size=batch_size) if screen and factor > 1 else inner
 
 
 def _emitter(config: SearchConfig, archive: Any, prior: Prior, batch_size: int, seed: int, index: int) -> Any:

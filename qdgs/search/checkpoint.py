@@ -36,7 +36,14 @@ _HASH_BYTES = 32
 MAY_DIFFER = frozenset({"search.evaluations", "search.seconds", "search.checkpoint_seconds"})
 """Keys that may change when a search is resumed: how far it goes and how often it is saved."""
 
-_CLASSES = ("ribs.", "qdgs.search.", "qdgs.config", "qdgs.guide_config", "qdgs.search_config")
+_CLASSES = (
+    "ribs.",
+    "qdgs.search.",
+    "qdgs.config",
+    "qdgs.guide_config",
+    "qdgs.search_config",
+    "qdgs.speed_config",
+)
 _NAMES = frozenset(
     {
         "numpy.dtype",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdgs.errors import GeneratorError, InputError
+from qdgs.memory import Portions
 
 Floats = NDArray[np.float32]
 
@@ -162,6 +163,7 @@ class Evaluator:
         self.device = torch.device(device)
         self.scale = scale
         self.counts = Counts() if counts is None else counts
+        self._portions = Portions("Jacobians")
 
     @property
     def evaluations(self) -> int:
@@ -223,7 +225,10 @@ class Evaluator:
         size = min(self.micro_batch, -(-len(latents) // JACOBIAN_BLOCK) * JACOBIAN_BLOCK)
         parts, gradients = [], []
         for block, rows in self._blocks(latents, size):
-            scores, jacobian = self._differentiate(block)
+            scores, jacobian = self._portions(self._differentiate, block)
+            if self._portions.limit is not None:  # what is remembered is the whole block
+                with torch.no_grad():
+                    self.score(block)
             parts.append(scores[:rows].cpu())
             gradients.append(jacobian[:rows].cpu())
             self._remember(rows)
@@ -254,7 +259,7 @@ class Evaluator:
         return torch.cat([objective[:, None], measures], dim=1)
 
     def _differentiate(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        latents.requires_grad_()
+        latents = latents.detach().requires_grad_()
         scores = self._scores(latents)
         if not scores.requires_grad:
             raise InputError(

@@ -71,6 +71,10 @@ class ArchiveView:
         self._prior = prior
         self.lineages: Lineages = np.empty(0, np.int32)
 
+    def move_to(self, archive: Any) -> None:
+        """Look at another archive from now on."""
+        self._archive = archive
+
     def sample_elites(self, n: int) -> dict[str, NDArray[Any]]:
         """Elites as pyribs gives them, with at least the fields solution and lineage."""
         elites = self._fresh(n) if self._archive.empty else self._choose(n)

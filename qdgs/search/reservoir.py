@@ -42,6 +42,11 @@ class Reservoir:
     def __len__(self) -> int:
         return int(self._count.sum())
 
+    def emptied(self) -> Reservoir:
+        """A reservoir of the same size that holds nothing."""
+        latents, measures = self._fields["latents"], self._fields["measures"]
+        return Reservoir(self.cells, self.capacity, latents.shape[2], measures.shape[2])
+
     def add(
         self, cells: NDArray[Any], latents: Floats, objective: Floats, measures: Floats, lineage: NDArray[Any]
     ) -> None:

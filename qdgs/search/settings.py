@@ -70,12 +70,15 @@ PAPER: dict[str, dict[str, Any]] = {
     },
 }
 
+LARGEST_MICRO_BATCH = 512
 PAPER_STARTS = 512
 PAPER_ITERATIONS = 70_000
 PAPER_EVALUATIONS_PER_ITERATION = 4
 
 
-def settle(config: SearchConfig, latent_dim: int, differentiable: bool) -> SearchConfig:
+def settle(
+    config: SearchConfig, latent_dim: int, differentiable: bool, *, device: str = "cpu"
+) -> SearchConfig:
     """Every None and "auto" that the algorithm uses made explicit; what the user gave stays.
 
     Under the preset "paper" also the keys that have a default of ours (emitters, batch size, budget, starts)
@@ -86,6 +89,8 @@ def settle(config: SearchConfig, latent_dim: int, differentiable: bool) -> Searc
         config: As the user wrote it.
         latent_dim: Length of a latent.
         differentiable: Whether gradients flow through the generator.
+        device: Kind of the device that scores: on a GPU micro-batches are as large as what is asked for at
+            once, up to `LARGEST_MICRO_BATCH`.
 
     Raises:
         InputError: The algorithm cannot work with this generator, batch size or budget.
@@ -96,7 +101,7 @@ def settle(config: SearchConfig, latent_dim: int, differentiable: bool) -> Searc
     algorithm = config.algorithm
     if algorithm == "auto":
         algorithm = _algorithm(config.preset, latent_dim, differentiable)
-    defaults = _paper(algorithm) if config.preset == "paper" else _tuned(algorithm, config)
+    defaults = _paper(algorithm) if config.preset == "paper" else _tuned(algorithm, config, device)
     given = {
         name for name in config.model_fields_set if getattr(config, name) is not None and name != "algorithm"
     }
@@ -126,11 +131,17 @@ def _algorithm(preset: str, latent_dim: int, differentiable: bool) -> Algorithm:
     return "cma_maega" if wanted and differentiable else "cma_mae"
 
 
-def _tuned(algorithm: str, config: SearchConfig) -> dict[str, Any]:
+def _tuned(algorithm: str, config: SearchConfig, device: str) -> dict[str, Any]:
     """Random samples take at most a quarter of a small budget."""
+    own = {} if device == "cpu" else {"micro_batch": _micro_batch(config.emitters * config.batch_size)}
     most = max(64, config.evaluations // 4)
     samples = {name: min(getattr(config, name), most) for name in ("range_samples", "prior_starts")}
-    return {**TUNED_COMMON, **samples, **TUNED[algorithm]}
+    return {**TUNED_COMMON, **samples, **own, **TUNED[algorithm]}
+
+
+def _micro_batch(asked: int) -> int:
+    """The power of two that holds everything that is asked for at once."""
+    return int(min(LARGEST_MICRO_BATCH, max(64, 2 ** (asked - 1).bit_length())))
 
 
 def _paper(algorithm: str) -> dict[str, Any]:
@@ -146,6 +157,12 @@ def _paper(algorithm: str) -> dict[str, Any]:
 
 
 def _check(config: SearchConfig, differentiable: bool) -> None:
+    foreign = set(config.mix) & set(GRADIENT_ALGORITHMS)
+    if foreign and config.algorithm not in GRADIENT_ALGORITHMS:
+        raise InputError(
+            f"search.mix: {min(foreign)} needs search.algorithm to be one with gradients, got "
+            f"{config.algorithm}"
+        )
     if config.algorithm in GRADIENT_ALGORITHMS and not differentiable:
         raise InputError(
             f"search.algorithm: {config.algorithm} needs gradients and this generator has none; take cma_mae"

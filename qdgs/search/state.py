@@ -21,8 +21,11 @@ from qdgs.search.algorithms import build_archives, build_scheduler
 from qdgs.search.evaluation import Evaluation, Evaluator, Floats, Score
 from qdgs.search.frames import solutions_frame
 from qdgs.search.lineages import Lineages, Prior
+from qdgs.search.mixes import active_emitters, move_scheduler
 from qdgs.search.ranges import Calibration, SamplePrior, Samples, calibrate, draw_samples, needs_samples
+from qdgs.search.refits import add_again, refits_due, refitted
 from qdgs.search.reservoir import Reservoir
+from qdgs.search.screening import Screen, Surrogate
 from qdgs.search.settings import GRADIENT_ALGORITHMS, iteration_cost, settle
 
 
@@ -101,6 +104,11 @@ class Search:
         archive, result_archive = build_archives(config, measures, calibration, self._latent_dim, seed)
         self._archives = (archive, archive if result_archive is None else result_archive)
         self.reservoir = Reservoir(self.cells, config.reservoir, self._latent_dim, len(measures))
+        self.screen: Screen | None = None
+        if config.screen > 1:
+            rng = stream(seed, Stream.SCHEDULER, _SURROGATE)
+            self.screen = Screen(archive, config.screen, Surrogate(self._latent_dim, 1 + len(measures), rng))
+        self._refits = 0
 
     @classmethod
     def begin(
@@ -131,7 +139,7 @@ class Search:
             InputError: The configuration cannot be searched with, or the budget does not hold one iteration.
         """
         started = time.perf_counter()
-        config = settle(config, latent_dim, differentiable)
+        config = settle(config, latent_dim, differentiable, device=torch.device(device).type)
         _check_budget(config, measures)
         evaluator = Evaluator(
             score,
@@ -183,7 +191,7 @@ class Search:
         search._start(samples)
         archive, result_archive = search._archives
         search.scheduler = build_scheduler(
-            config, archive, None if result_archive is archive else result_archive, prior, seed
+            config, archive, None if result_archive is archive else result_archive, prior, seed, search.screen
         )
         return search
 
@@ -232,7 +240,7 @@ class Search:
         """Scores and Jacobians of the points of `ask_dqd`, in their order."""
         assert evaluation.jacobian is not None, "tell_dqd() needs what jacobians() gives"
         jacobian = evaluation.jacobian.astype(np.float64)  # a copy: pyribs normalises it in place
-        sizes = [getattr(emitter, "batch_size_dqd", 0) for emitter in self.scheduler.emitters]
+        sizes = [getattr(emitter, "batch_size_dqd", 0) for emitter in active_emitters(self.scheduler)]
         self._tell(self.scheduler.tell_dqd, sizes, evaluation, jacobian=jacobian)
 
     def ask(self) -> Floats:
@@ -241,8 +249,9 @@ class Search:
 
     def tell(self, evaluation: Evaluation) -> None:
         """Scores of the solutions of `ask`, in their order."""
-        sizes = [emitter.batch_size for emitter in self.scheduler.emitters]
+        sizes = [emitter.batch_size for emitter in active_emitters(self.scheduler)]
         self._tell(self.scheduler.tell, sizes, evaluation)
+        self._refit()
         self._asked = None
 
     def progress(self) -> Progress:
@@ -318,13 +327,14 @@ class Search:
 
     def _ask(self, ask: Callable[[], Any]) -> Floats:
         self._asked = np.empty((0, self._latent_dim), np.float32)  # an ask that fails halfway counts as asked
-        with _one_blas_thread():
+        # pyribs' bandit takes the logarithm of its successes, of which there may be none
+        with _one_blas_thread(), np.errstate(divide="ignore", invalid="ignore"):
             self._asked = np.asarray(ask(), np.float32)
         return self._asked
 
     def _tell(self, tell: Any, sizes: Sequence[int], evaluation: Evaluation, **fields: Any) -> None:
         assert self._asked is not None, "tell() comes after ask()"
-        views = [emitter.archive for emitter in self.scheduler.emitters]
+        views = [emitter.archive for emitter in active_emitters(self.scheduler)]
         lineage = np.concatenate([view.lineages_of(n) for view, n in zip(views, sizes, strict=True)])
         with _one_blas_thread():
             tell(evaluation.objective, evaluation.measures, lineage=lineage, **fields)
@@ -334,9 +344,32 @@ class Search:
         measures = evaluation.measures
         cells = self.archive.index_of(measures).astype(np.int64)
         self.reservoir.add(cells, latents, evaluation.objective, measures, lineage)
+        if self.screen is not None:
+            values = np.concatenate([evaluation.objective[:, None], measures], axis=1)
+            self.screen.surrogate.observe(latents, values)
         low, high = self.archive.lower_bounds, self.archive.upper_bounds
         self._offered += len(latents)
         self._clipped += int(((measures < low) | (measures > high)).any(axis=1).sum())
+
+    def _refit(self) -> None:
+        """Find automatic ranges again where that is due, and put everything that is held there."""
+        if self._refits == refits_due(self.evaluations, self.config.evaluations, self.config.refit_ranges):
+            return
+        self._refits += 1
+        rows = self.reservoir.rows()
+        self.calibration = refitted(self.calibration, self.measures, rows["measures"])
+        archive, elitist = build_archives(
+            self.config, self.measures, self.calibration, self._latent_dim, self.seed
+        )
+        archives = [archive] if elitist is None else [archive, elitist]
+        add_again(archives, rows)
+        self._archives = (archives[0], archives[-1])
+        move_scheduler(self.scheduler, archive, elitist)
+        if self.screen is not None:
+            self.screen.archive = archive
+        cells = self.archive.index_of(rows["measures"]).astype(np.int64)
+        self.reservoir = self.reservoir.emptied()
+        self.reservoir.add(cells, *(rows[name] for name in ("latents", "objective", "measures", "lineage")))
 
 
 def _check_budget(config: SearchConfig, measures: Sequence[MeasureConfig]) -> None:
@@ -347,6 +380,9 @@ def _check_budget(config: SearchConfig, measures: Sequence[MeasureConfig]) -> No
             f"search.evaluations: expected at least {starts + iteration} ({starts} random samples and "
             f"starts, and one iteration of {iteration}), got {config.evaluations}"
         )
+
+
+_SURROGATE = 5000  # an index of Stream.SCHEDULER
 
 
 def _number(value: Any) -> float:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from qdgs.ahead import ahead
 from qdgs.config import DatasetConfig
 from qdgs.datasets.balance import balance_sentences
 from qdgs.datasets.identities import identity_sentences
@@ -148,7 +149,7 @@ def _judged(
     auditor: Judge, embedding: PixelEmbedding, batches: Iterable[Tensor], labels: list[str | None]
 ) -> JudgedImages:
     read, embedded = [], []
-    for images in batches:
+    for images in ahead(batches):
         read.append(auditor.judge(images))
         embedded.append(embedding.transform(images))
     return JudgedImages(pd.concat(read, ignore_index=True), np.concatenate(embedded), labels)

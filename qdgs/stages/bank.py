@@ -22,7 +22,8 @@ from qdgs.errors import QdgsError
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array
 from qdgs.files import cache_folder
-from qdgs.generators.base import Generator, generate
+from qdgs.generators.base import Generator
+from qdgs.generators.quick import generate_quickly
 from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.judges.panel import JudgePanel
@@ -72,7 +73,7 @@ class Bank:
             return
         kept = []
         small = self.samples * 3 * self.generator.image_size**2 <= KEPT_BYTES
-        for images in generate(self.generator, self.latents, self.micro_batch):
+        for images in generate_quickly(self.generator, self.latents, self.micro_batch):
             pixels = (images * 255).round().to(torch.uint8)
             yield pixels.float() / 255
             if small:

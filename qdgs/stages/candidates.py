@@ -13,7 +13,8 @@ from qdgs.datasets.identities import Rescore
 from qdgs.datasets.manifest import latents_of
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array
-from qdgs.generators.base import Generator, generate
+from qdgs.generators.base import Generator
+from qdgs.generators.quick import generate_quickly
 from qdgs.judges.base import Judge
 from qdgs.search.evaluation import ObjectiveScale
 from qdgs.stages.bank import as_stored
@@ -67,7 +68,7 @@ class Candidates:
         """Images `(n, 3, height, width)` of the rows as they would be stored."""
         latents = latents_of(rows, self._device)
         return torch.cat(
-            [as_stored(batch) for batch in generate(self._generator, latents, self._micro_batch)]
+            [as_stored(batch) for batch in generate_quickly(self._generator, latents, self._micro_batch)]
         )
 
     def _accepted(self, images: torch.Tensor) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError
 from qdgs.fairness.corrected import CorrectedArchive, corrected_measures, corrected_qd_score
 from qdgs.files import fingerprint, read_json, write_json
-from qdgs.generators.base import generate
+from qdgs.generators.quick import generate_quickly
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.run import Run, Step, Watch
 from qdgs.search.algorithms import build_archives
@@ -130,7 +130,7 @@ def _judged(scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, *,
     if elites.empty:
         return pd.DataFrame()
     latents = latents_of(elites, device)
-    batches = (as_stored(images) for images in generate(scorer.generator, latents, bank.micro_batch))
+    batches = (as_stored(images) for images in generate_quickly(scorer.generator, latents, bank.micro_batch))
     return judge_batches(auditor, batches)
 
 

@@ -18,7 +18,8 @@ from qdgs.datasets.manifest import manifest_metadata, write_manifest
 from qdgs.datasets.shortage import ShortageError
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.files import write_json
-from qdgs.generators.base import Generator, generate
+from qdgs.generators.base import Generator
+from qdgs.generators.quick import generate_quickly
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run, Step, Watch
@@ -165,7 +166,9 @@ def _min_distance(run: Run, generator: Generator, embedding: PixelEmbedding, *, 
     if quantile == 0 or images < 2:
         return 0.0
     latents = random_latents(run, generator, images, YARDSTICK).to(device)
-    batches = (as_stored(batch) for batch in generate(generator, latents, Settled.of(run).config.micro_batch))
+    batches = (
+        as_stored(batch) for batch in generate_quickly(generator, latents, Settled.of(run).config.micro_batch)
+    )
     return duplicate_distance(embedding.transform(batches), quantile)
 
 

@@ -8,14 +8,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from qdgs.config import SpeedConfig
 from qdgs.errors import ConfigError, InputError
 from qdgs.generators.base import Generator, images_of
 from qdgs.guides.base import SearchGuide
 from qdgs.guides.own import OwnGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
+from qdgs.layout import takes_channels_last, use_layout
+from qdgs.pace import Pace
 from qdgs.parts import Device, load_generator, load_guide
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run
+from qdgs.stages.speed import PROBES, check_ranking, compile_networks
 
 NORM_SAMPLES = 10_000
 NORM_INDEX = 1_000_000  # apart from the prior's other streams, which count from 0
@@ -30,6 +34,7 @@ class Scorer:
         generator: Makes the images.
         guide: Scores them.
         seed: Seed of the run, for the prior's norms.
+        speed: How both are run.
 
     Attributes:
         differentiable: Whether gradients flow from scores to latents.
@@ -38,7 +43,14 @@ class Scorer:
         Chang et al., AAAI 2024, arXiv 2312.14369 (L = b0·L_txt + b1·L_reg + b2·L_unq, f = 100 − 50·L).
     """
 
-    def __init__(self, generator: Generator, guide: SearchGuide, *, seed: int) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        guide: SearchGuide,
+        *,
+        seed: int,
+        speed: SpeedConfig = SpeedConfig(),  # noqa: B008 # frozen
+    ) -> None:
         self.generator = generator
         self.guide = guide
         self.differentiable = generator.differentiable and getattr(guide, "differentiable", True)
@@ -46,6 +58,10 @@ class Scorer:
         latents = generator.sample_latents(NORM_SAMPLES, stream(seed, Stream.PRIOR, NORM_INDEX))
         self._norm, self._norm_std = norm_statistics(latents)
         self._last: Tensor | None = None
+        self._pace = Pace(self._pass, speed.rows_at_once)
+        self._channels_last: bool | None = None if speed.layout == "auto" else False
+        self._precision = torch.float32
+        self._prepare(speed, latents)
 
     def __call__(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Objective `(n,)` and measures `(n, measure_dim)` of latents `(n, latent_dim)`.
@@ -54,14 +70,11 @@ class Scorer:
             GeneratorError: The generator fails, or returned something other than images in [0, 1].
             InputError: Gradients are asked for, and do not flow.
         """
-        images = images_of(self.generator, latents)
-        embeddings = self.guide.embed(images)
-        self._last = embeddings.detach()
-        scores = self.guide.score_embeddings(embeddings)
-        wanted = latents.requires_grad and torch.is_grad_enabled()
-        if wanted and not all(part.requires_grad for part in scores):
-            raise _without_gradients("guide's scores" if images.requires_grad else "generator's images")
-        return scores.objective - 50 * self._weight * self._prior_loss(latents), scores.measures
+        if self._channels_last is None and not torch.is_grad_enabled():
+            here = latents.device.type == "cpu"
+            self._channels_last = here and takes_channels_last(self.generator, latents)
+        objective, measures, self._last = self._pace(latents)
+        return objective, measures
 
     def remember(self, rows: int) -> None:
         """Tell the guide's uniqueness term that the first `rows` rows of the last call came up."""
@@ -75,6 +88,38 @@ class Scorer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self.guide.load_state_dict(state)
+
+    def _pass(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Objective, measures and embeddings, which carry no gradients, in one pass through both."""
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self._precision is torch.bfloat16):
+            images = images_of(self.generator, latents)
+        images = images.float() if self._precision is torch.bfloat16 else images
+        images = images.contiguous() if self._channels_last else images
+        embeddings = self.guide.embed(images)
+        scores = self.guide.score_embeddings(embeddings)
+        wanted = latents.requires_grad and torch.is_grad_enabled()
+        if wanted and not all(part.requires_grad for part in scores):
+            raise _without_gradients("guide's scores" if images.requires_grad else "generator's images")
+        objective = scores.objective - 50 * self._weight * self._prior_loss(latents)
+        return objective, scores.measures, embeddings.detach()
+
+    def _prepare(self, speed: SpeedConfig, latents: Tensor) -> None:
+        encoder = getattr(self.guide, "encoder", None)
+        if speed.layout == "channels_last":
+            for part in (self.generator, encoder):
+                use_layout(part, torch.channels_last)
+        if speed.precision == "bfloat16":
+            self._use_bfloat16(encoder, latents)
+        if speed.compile != "no":
+            for part in (self.generator, getattr(getattr(encoder, "model", None), "visual", None)):
+                compile_networks(part, speed.compile)
+
+    def _use_bfloat16(self, encoder: Any, latents: Tensor) -> None:
+        device = getattr(encoder, "device", "cpu")
+        exact = scores_of(self, latents[:PROBES].to(device), PROBES // 4)
+        self._precision = encoder.precision = torch.bfloat16
+        quick = scores_of(self, latents[:PROBES].to(device), PROBES // 4)
+        check_ranking(exact.to_numpy(), quick.to_numpy(), tuple(exact.columns[1:]))
 
     def _prior_loss(self, latents: Tensor) -> Tensor:
         if not self._weight:
@@ -100,7 +145,7 @@ def load_scorer(run: Run, *, device: Device) -> Scorer:
     generator = load_generator(run.config.generator, device=device)
     guide = load_guide(run.config.guide, device=device)
     check_fit(generator, guide, device=device)
-    return Scorer(generator, guide, seed=run.config.seed)
+    return Scorer(generator, guide, seed=run.config.seed, speed=run.config.search.speed)
 
 
 def check_fit(generator: Generator, guide: SearchGuide, *, device: Device = "cpu") -> None:

@@ -68,8 +68,7 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     scorer = load_scorer(run, device=device)
     check_judges(run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide)
     search = _search(run, scorer, device=device, anew=anew)
-    settled = {"search": search.config.model_dump(mode="json"), "calibration": search.calibration.as_dict()}
-    write_json(run.path / SETTLED, settled)
+    _write_settled(run, search)
     metrics = _Metrics.until(run.path / METRICS, search.evaluations)
     try:
         _drive(run, search, metrics, watch)
@@ -77,10 +76,16 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
         if search.between_iterations:
             checkpoint.save(search, run.path / CHECKPOINT, config=_read_by_search(run.config))
         metrics.write()
+    _write_settled(run, search)  # ranges may have been found again
     write_live(run.path, search)
     write_frame(run.path / ARCHIVE, search.archive_frame())
     write_frame(run.path / RESERVOIR, search.reservoir_frame())
     return _numbers(search.progress())
+
+
+def _write_settled(run: Run, search: Search) -> None:
+    settled = {"search": search.config.model_dump(mode="json"), "calibration": search.calibration.as_dict()}
+    write_json(run.path / SETTLED, settled)
 
 
 def budget(run: Run, search: Search) -> tuple[int, float | None]:

@@ -94,3 +94,14 @@ def test_a_budget_is_measured_by_the_published_batch_where_that_is_taken(algorit
     assert settle(config, 6, True).evaluations == iteration
     with pytest.raises(InputError, match=rf"search.evaluations: .* one iteration of {iteration}, got 3"):
         settle(SearchConfig(preset="paper", algorithm=algorithm, evaluations=3), 6, True)
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "expected"),
+    [("cpu", 32, 64), ("cuda", 32, 256), ("cuda", 2, 64), ("cuda", 400, 512)],
+)
+def test_on_a_gpu_a_micro_batch_holds_what_is_asked_for_at_once(device, batch_size, expected):
+    config = SearchConfig(emitters=8, batch_size=batch_size)
+    assert settle(config, 6, True, device=device).micro_batch == expected
+    given = config.model_copy(update={"micro_batch": 16})
+    assert settle(given, 6, True, device=device).micro_batch == 16

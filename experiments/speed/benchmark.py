@@ -1,0 +1,316 @@
+"""How fast is qdgs: beside the published loop, plain pyribs, and generator and guide alone.
+
+Everything runs side by side in one process, slice by slice in turn, so that whatever else the machine does
+meets all of them; rates are medians over slices, and ratios come first. Warm-up and compilation are left out.
+Ranges and objective scale, which qdgs finds on its own time, are given to the others for nothing.
+
+    python experiments/speed/benchmark.py --out experiments/speed/results/two-cores.json
+    python experiments/speed/benchmark.py --quick --out quick.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from contestants import Contestant, Engine, Plain, Published, Raw, RawGradient
+from grading import Grader
+from overheads import bookkeeping, generated_per_second, rendered_per_second
+from qdgs.errors import InputError, QdgsError
+from qdgs.files import write_text
+from speed_table import table
+from speed_task import GUIDES, MINI, Task, load_task
+
+BATCHES = (16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: Slices of each contestant.
+        slice_seconds: Their length; a contestant steps at least once.
+        published_seconds: What the published loop is given to reach its score.
+        share: Of these seconds what qdgs and plain pyribs may take.
+        images: Rendered in each slice.
+        iterations: Of the bookkeeping.
+        batches: Sizes among which raw passes find their best.
+    """
+
+    rounds: int
+    slice_seconds: float
+    published_seconds: float
+    share: float
+    images: int
+    iterations: int
+    batches: tuple[int, ...] = BATCHES
+
+
+QUICK = Effort(3, 2.0, 60.0, 0.25, 192, 3, (16, 32, 64, 128))
+FULL = Effort(7, 5.0, 600.0, 0.1, 1024, 20)
+
+
+def race(contestants: Sequence[Contestant], rounds: int, seconds: float) -> None:
+    """Let each advance in turn."""
+    for _ in range(rounds):
+        for contestant in contestants:
+            contestant.advance(seconds)
+
+
+def best_batch(task: Task, kind: type[Raw], batches: Sequence[int]) -> int:
+    """The batch size with the most evaluations a second, over two passes of each."""
+    raws = [kind(task, batch=batch) for batch in batches]
+    race(raws, 3, 0.0)  # the first pass warms up
+    return max(raws, key=lambda raw: max(raw.rates[1:])).batch
+
+
+def ratio(one: Contestant | Sequence[float], other: Contestant | Sequence[float], skip: int = 1) -> float:
+    """Median over slices of how much faster one is; each slice against the other's next to it."""
+    left, right = (thing.rates[skip:] if isinstance(thing, Contestant) else thing for thing in (one, other))
+    return median(a / b for a, b in zip(left, right, strict=False))
+
+
+def rates(task: Task, effort: Effort) -> dict[str, Any]:
+    """Evaluations a second of everybody, without and with gradients."""
+    batch = best_batch(task, Raw, effort.batches)
+    gradient_batch = best_batch(task, RawGradient, [size for size in effort.batches if size <= 32])
+    engine = Engine(task)
+    engine.step()
+    assert engine.search is not None
+    published = Published(task, calibration=engine.search.calibration)
+    raw, gradients = Raw(task, batch=batch), RawGradient(task, batch=gradient_batch)
+    climber = Engine(task, algorithm="cma_maega")
+    contestants = [published, raw, engine, gradients, climber]
+    race(contestants, 1 + effort.rounds, effort.slice_seconds)
+    ideal = [_ideal(task, one, other) for one, other in zip(raw.rates, gradients.rates, strict=True)]
+    return {
+        "evaluations_per_second_ratio": ratio(engine, published),
+        "reachable_ratio": ratio(raw, published),
+        "raw_share": ratio(engine, raw),
+        "gradient_share": ratio(climber, ideal, 1),
+        "published_per_second": median(published.rates[1:]),
+        "raw_per_second": median(raw.rates[1:]),
+        "engine_per_second": median(engine.rates[1:]),
+        "gradient_engine_per_second": median(climber.rates[1:]),
+        "raw_batch": batch,
+        "raw_gradient_batch": gradient_batch,
+    }
+
+
+def _ideal(task: Task, raw: float, gradient: float) -> float:
+    """Evaluations a second of an iteration of gradient points and branches at raw rates alone."""
+    search = task.config.search
+    branches, points = search.emitters * search.batch_size, search.emitters
+    return (branches + points) / (branches / raw + points / gradient)
+
+
+def time_to_score(task: Task, effort: Effort, seed: int) -> dict[str, Any]:
+    """Seconds to what the published loop, and plain pyribs, have at the end of their time."""
+    engine = Engine(task, seed=seed)
+    engine.advance(0.0)
+    assert engine.search is not None
+    calibration = engine.search.calibration
+    published, plain = Published(task, calibration=calibration), Plain(task, calibration=calibration)
+    allowed = effort.share * effort.published_seconds
+    while published.seconds < effort.published_seconds:
+        published.advance(effort.slice_seconds)
+        for contestant in (engine, plain):
+            if contestant.seconds < allowed:
+                contestant.advance(effort.slice_seconds * effort.share)
+    grader = Grader(task, calibration)
+    ends = {"published": published, "engine": engine, "plain": plain}
+    front = {
+        name: {
+            "seconds": one.seconds,
+            "evaluations": one.evaluations,
+            "corrected_qd_score": grader.score(one.snapshots[-1]),
+            "group_diversity_ratio": grader.diversity(one.snapshots[-1]),
+        }
+        for name, one in ends.items()
+    }
+    to_published = grader.seconds_to(front["published"]["corrected_qd_score"], engine.snapshots)
+    to_plain = grader.seconds_to(front["plain"]["corrected_qd_score"], engine.snapshots)
+    return {
+        "time_to_score_ratio": to_published / published.seconds,
+        "time_to_plain_score_ratio": to_plain / plain.seconds,
+        "front": front,
+    }
+
+
+def overheads(task: Task, effort: Effort) -> dict[str, Any]:
+    """What rendering costs beyond the generator, and bookkeeping beyond generator and guide."""
+    batch = _best_generating_batch(task, effort)
+    generated, rendered = [], []
+    for index in range(1 + effort.rounds):
+        generated.append(generated_per_second(task, effort.images, index, batch))
+        rendered.append(rendered_per_second(task, effort.images, index))
+    return {
+        "render_raw_share": ratio(rendered[1:], generated[1:]),
+        "rendered_per_second": median(rendered[1:]),
+        "generated_per_second": median(generated[1:]),
+    }
+
+
+def _best_generating_batch(task: Task, effort: Effort) -> int:
+    fastest: dict[int, float] = {}
+    for batch in effort.batches * 2:  # the first pass warms up
+        fastest[batch] = generated_per_second(task, max(effort.batches), 0, batch)
+    return max(fastest, key=lambda batch: fastest[batch])
+
+
+def outside(effort: Effort, raw_per_second: float, clock: Callable[[], float]) -> dict[str, Any]:
+    """Share of an iteration outside of a guide of that speed: 156,250 cells, 512 latents, 8 × 32."""
+    told: dict[str, Any] = {}
+    for algorithm, points in (("cma_mae", 0), ("cma_maega", 8)):
+        seconds = median(bookkeeping(algorithm, effort.iterations, clock))
+        told[f"{algorithm}_seconds"] = seconds
+        told[f"{algorithm}_share"] = seconds / (seconds + (256 + points) / raw_per_second)
+    return told
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What it ran on."""
+    model = platform.processor() or platform.machine()
+    with open("/proc/cpuinfo", encoding="utf-8") if Path("/proc/cpuinfo").exists() else sys.stdin as lines:
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    accelerator = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    return {
+        "processor": names[0] if names else model,
+        "cores": len(names) or None,
+        "threads": torch.get_num_threads(),
+        "device": accelerator or device,
+        "torch": torch.__version__,
+        "ribs": version("ribs"),
+        "python": platform.python_version(),
+    }
+
+
+def measure(
+    guides: Sequence[str],
+    effort: Effort,
+    *,
+    device: str,
+    seeds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything, guide by guide."""
+    told: dict[str, Any] = {}
+    for guide in guides:
+        task = load_task(guide, device=device, overrides=tuple(overrides), clock=clock)
+        _say(f"{guide}: evaluations a second")
+        own = rates(task, effort)
+        if guide == MINI:
+            _say(f"{guide}: time to a score")
+            races = [time_to_score(task, effort, seed) for seed in range(seeds)]
+            own |= {key: median(one[key] for one in races) for key in races[0] if key.endswith("_ratio")}
+            own["races"] = [one["front"] for one in races]
+            _say("rendering")
+            own |= overheads(task, effort)
+        else:
+            _say(f"bookkeeping beside {guide}")
+            own["outside"] = outside(effort, own["raw_per_second"], clock)
+        told[guide] = own
+    return told
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
+def collected(told: Mapping[str, Any], effort: Effort, device: str, **further: Any) -> dict[str, Any]:
+    """What is written: the embedded guide's keys at the top, other guides below."""
+    first = next(iter(told))
+    return {
+        **told[first],
+        "guide": first,
+        "guides": {name: own for name, own in told.items() if name != first},
+        "machine": machine(device),
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "effort": vars(effort),
+        **further,
+        "left_out": "warm-up and compilation; ranges and objective scale are given to the published loop",
+    }
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="How fast is qdgs beside the published loop.")
+    parser.add_argument("--out", type=Path, required=True, help="JSON; its table (.md) lies beside it")
+    parser.add_argument("--quick", action="store_true", help="within five minutes on two free cores")
+    parser.add_argument("--guides", nargs="+", choices=GUIDES, default=[MINI, "ViT-B-32"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="for a busy machine and one thread: waiting is not counted",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="over configs/shapes.yaml"
+    )
+    parser.add_argument("--seeds", type=int, help="races to a score (3; with --quick 1)")
+    given = parser.parse_args(argv)
+    if given.seeds is not None and given.seeds < 1:
+        parser.error(f"--seeds: expected at least 1, got {given.seeds}")
+    return given
+
+
+def _without_infinity(value: Any) -> Any:
+    """JSON has no infinity: null says that a score was never reached."""
+    if isinstance(value, dict):
+        return {key: _without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, write the JSON and its table, and show the table."""
+    given = arguments(argv)
+    effort = QUICK if given.quick else FULL
+    seeds = given.seeds or (1 if given.quick else 3)
+    begun = time.perf_counter()
+    told = measure(
+        given.guides,
+        effort,
+        device=given.device,
+        seeds=seeds,
+        clock=time.process_time if given.processor_time else time.perf_counter,
+        overrides=given.set,
+    )
+    result = _without_infinity(
+        collected(
+            told,
+            effort,
+            given.device,
+            seconds=time.perf_counter() - begun,
+            clock="processor time" if given.processor_time else "wall-clock",
+            set=given.set,
+        )
+    )
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(given.out, json.dumps(result, indent=2) + "\n")
+    write_text(given.out.with_suffix(".md"), table(result))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except QdgsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -1,0 +1,139 @@
+"""What is timed: the task of configs/shapes.yaml with one guide, as it was loaded and as qdgs runs it.
+
+The models as they were loaded are what the published loop, plain pyribs and the raw passes use.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qdgs.clip.encoder import ClipEncoder
+from qdgs.clip.sources import EMBEDDED
+from qdgs.compat import import_open_clip
+from qdgs.config import RunConfig, SpeedConfig, load_config
+from qdgs.generators.base import Generator
+from qdgs.guides.prompts import PromptGuide
+from qdgs.parts import load_generator
+from qdgs.randomness import Stream, stream
+from qdgs.stages.scoring import Scorer
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "shapes.yaml"
+MINI = "qdgs-mini"
+RANDOM_WEIGHTS = ("ViT-B-32", "ViT-L-14")
+"""Architectures of open_clip that are timed with random weights: no network is asked."""
+
+GUIDES = (MINI, *RANDOM_WEIGHTS)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One generator and one guide.
+
+    Attributes:
+        guide: Name of the guide.
+        config: The configuration of the run.
+        plain: Latents to scores, with the models as they were loaded.
+        engine: Latents to scores, as qdgs runs them.
+        device: Where they work.
+        clock: Tells seconds; of the processor alone where the machine is busy.
+    """
+
+    guide: str
+    config: RunConfig
+    plain: Scorer
+    engine: Scorer
+    device: str
+    clock: Callable[[], float] = time.perf_counter
+
+    @property
+    def generator(self) -> Generator:
+        """The generator as it was loaded."""
+        return self.plain.generator
+
+    @property
+    def measure_dim(self) -> int:
+        """Number of measures."""
+        return len(self.config.guide.measures)
+
+    def latents(self, n: int, index: int = 0) -> torch.Tensor:
+        """Random latents on the device."""
+        return self.generator.sample_latents(n, stream(0, Stream.PRIOR, 900 + index)).to(self.device)
+
+    def wait(self) -> None:
+        """Until the device has done what it was told to."""
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize()
+
+
+def load_task(
+    guide: str,
+    *,
+    device: str = "cpu",
+    overrides: tuple[str, ...] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> Task:
+    """Load generator and guide twice.
+
+    Args:
+        guide: One of `GUIDES`.
+        device: Where they work.
+        overrides: `a.b=c` over configs/shapes.yaml.
+        clock: Tells seconds.
+    """
+    config = load_config(CONFIG, overrides)
+    plain, engine = _guides(guide, config, device)
+    as_loaded = SpeedConfig(rows_at_once=2**20, layout="contiguous")
+    scorers = [
+        Scorer(load_generator(config.generator, device=device), one, seed=config.seed, speed=speed)
+        for one, speed in ((plain, as_loaded), (engine, config.search.speed))
+    ]
+    return Task(guide, config, *scorers, device, clock)
+
+
+class _Tower(nn.Module):
+    """An image tower with open_clip's modules as they are."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.visual(images)
+        return features
+
+
+def _guides(name: str, config: RunConfig, device: str) -> tuple[PromptGuide, PromptGuide]:
+    """Two guides of the same weights, as loaded and as qdgs runs it; prompts are embedded once."""
+    model, tokenizer = _model(name, device)
+    tower = _Tower(copy.deepcopy(model.visual)).float().eval().requires_grad_(False)
+    encoder = ClipEncoder(model, tokenizer, name=name)
+    guide = PromptGuide(encoder, config.guide)
+    if name != MINI:
+        model.transformer = model.token_embedding = nn.Identity()  # the prompts are embedded
+    plain = copy.copy(guide)
+    plain.encoder = copy.copy(encoder)
+    plain.encoder.model = tower
+    return plain, guide
+
+
+def _model(name: str, device: str) -> tuple[Any, Any]:
+    """open_clip's own model, and its tokenizer; random weights are the same at every call."""
+    open_clip = import_open_clip()
+    if name == MINI:
+        folder = f"local-dir:{EMBEDDED[MINI]}"
+        return open_clip.create_model(folder, device=device), open_clip.get_tokenizer(folder)
+    logging.disable(logging.WARNING)  # open_clip says that it loads no weights
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.create_model(name, pretrained=None)
+    logging.disable(logging.NOTSET)
+    return model.to(device), open_clip.get_tokenizer(name)

@@ -1,0 +1,83 @@
+"""When memory runs out: fewer rows at once, told once, and on with the same results."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from qdgs.errors import QdgsError, is_out_of_memory
+
+
+class MemoryWarning(UserWarning):
+    """Work goes on in smaller portions."""
+
+
+class Portions:
+    """Does something to rows, as many at once as fit into memory.
+
+    What is done to a row must not depend on the others, so that portions make no difference to it.
+
+    Args:
+        what: What is done, in words.
+
+    Attributes:
+        limit: Most rows at once; None until memory has run out.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.limit: int | None = None
+        self._what = what
+
+    def __call__(
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, size: int | None = None
+    ) -> tuple[Tensor, ...]:
+        """Results of the function, row by row, of portions put together.
+
+        Args:
+            function: Rows `(n, …)` → tensors `(n, …)`.
+            rows: `(n, …)`.
+            size: Rows at once that would be liked best; all of them where None.
+
+        Raises:
+            QdgsError: A single row does not fit.
+        """
+        while True:
+            portion = min(size or len(rows), self.limit or len(rows))
+            done = _attempt(function, rows, portion)
+            if done is not None:
+                return done
+            self._halve(portion)
+
+    def _halve(self, portion: int) -> None:
+        if portion <= 1:
+            raise QdgsError(
+                f"{self._what}: there is no memory for a single one; free some, or take smaller models"
+            )
+        if self.limit is None:
+            warnings.warn(
+                f"{self._what}: {portion} at once do not fit into memory; going on with fewer, to the same "
+                "results",
+                MemoryWarning,
+                stacklevel=3,
+            )
+        self.limit = portion // 2
+
+
+def _attempt(
+    function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, portion: int
+) -> tuple[Tensor, ...] | None:
+    """None where memory ran out; what had been made until then is let go of."""
+    try:
+        if portion >= len(rows):
+            return function(rows)
+        parts = [function(part) for part in torch.split(rows, portion)]
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qdgs.config import SpeedConfig, load_config
+from qdgs.errors import ConfigError
+from qdgs.layout import takes_channels_last, use_layout
+from qdgs.parts import load_generator, load_guide
+from qdgs.stages.identity import identity
+from qdgs.stages.scoring import Scorer
+from qdgs.stages.speed import check_ranking
+
+
+def painter(seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = [nn.Unflatten(1, (4, 1, 1)), nn.ConvTranspose2d(4, 8, 8), nn.ReLU(), nn.Conv2d(8, 3, 3)]
+        return nn.Sequential(*layers, nn.Sigmoid()).eval().requires_grad_(False)
+
+
+class Flattens(nn.Module):
+    """Wants its features one after another in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 6, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.convolution(latents.view(-1, 1, 2, 2)).view(-1, 3, 2, 4)
+
+
+def test_another_layout_changes_neither_what_a_model_is_nor_what_it_makes():
+    network, latents = painter(), torch.rand((16, 4))
+    before, images = identity(network), network(latents)
+    use_layout(network, torch.channels_last)
+    assert identity(network) == before
+    torch.testing.assert_close(network(latents), images, rtol=0, atol=1e-5)
+    use_layout(network, torch.contiguous_format)
+    assert torch.equal(network(latents), images)
+
+
+def test_a_layout_is_only_taken_where_images_stay_bit_for_bit():
+    network, latents = painter(), torch.rand((16, 4))
+    images = network(latents)
+    takes_channels_last(network, latents)
+    assert torch.equal(network(latents).contiguous(), images)
+
+
+@pytest.mark.parametrize("generator", [Flattens().requires_grad_(False), nn.Linear(4, 4), lambda rows: rows])
+def test_a_generator_that_cannot_take_another_layout_keeps_its_own(generator):
+    latents = torch.rand((16, 4))
+    before = generator(latents)
+    if not takes_channels_last(generator, latents):
+        assert torch.equal(generator(latents), before)
+
+
+@pytest.fixture
+def scorers(tiny_config):
+    config = load_config(tiny_config)
+
+    def make(**speed: object) -> Scorer:
+        parts = load_generator(config.generator), load_guide(config.guide)
+        return Scorer(*parts, seed=0, speed=SpeedConfig(**speed))
+
+    return make
+
+
+def scored(scorer: Scorer, n: int = 64) -> np.ndarray:
+    latents = scorer.generator.sample_latents(n, np.random.default_rng(0))
+    with torch.no_grad():
+        objective, measures = scorer(latents)
+    return torch.cat([objective[:, None], measures], dim=1).numpy()
+
+
+def test_the_defaults_change_no_bit(scorers):
+    plain = scorers(rows_at_once=64, layout="contiguous")
+    quick = scorers()
+    expected = scored(plain)
+    assert all(np.array_equal(scored(quick), expected) for _ in range(8))
+
+
+def test_channels_last_changes_the_last_digits_at_most(scorers):
+    np.testing.assert_allclose(
+        scored(scorers(layout="channels_last")), scored(scorers()), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_bfloat16_is_refused_where_it_would_change_the_ranking(scorers):
+    with pytest.raises(ConfigError, match=r"search\.speed\.precision: expected .* in bfloat16 as in float32"):
+        scorers(precision="bfloat16")  # a guide of random weights ranks by noise
+
+
+def test_rankings_are_compared_score_by_score():
+    exact = np.random.default_rng(0).standard_normal((100, 3))
+    found = check_ranking(exact, 2 * exact + 1, ("a", "b"))
+    assert found == pytest.approx({"objective": 1, "a": 1, "b": 1})
+    swapped = exact.copy()
+    swapped[:, 2] = swapped[::-1, 2]
+    with pytest.raises(ConfigError, match="for b; take float32"):
+        check_ranking(exact, swapped, ("a", "b"))

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import Tensor
+
+from qdgs.memory import MemoryWarning
+from qdgs.pace import ROUNDS, Pace
+
+
+class Counter:
+    """Sums rows, and counts how many it got at once."""
+
+    def __init__(self, room: int = 10**6, whim: float = 0.0):
+        self.sizes, self.room, self.whim = [], room, whim
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor]:
+        self.sizes.append(len(rows))
+        if len(rows) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return (rows.sum(dim=1) + self.whim * (len(rows) < 32),)
+
+
+def rows(n: int = 64) -> Tensor:
+    return torch.arange(2.0 * n).view(n, 2)
+
+
+def settled(pace: Pace, n: int = 64) -> list[Tensor]:
+    with torch.no_grad():
+        return [pace(rows(n))[0] for _ in range(1 + 3 * ROUNDS)]
+
+
+def test_results_are_the_functions_whatever_is_tried():
+    pace = Pace(Counter())
+    assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
+    assert pace.chosen[64] in (16, 32, 64)
+
+
+def test_trying_costs_two_further_passes_over_one_micro_batch_and_nothing_later():
+    counter = Counter()
+    pace = Pace(counter)
+    found = settled(pace)
+    assert sum(counter.sizes) == 64 * (len(found) + 2)
+    counter.sizes.clear()
+    with torch.no_grad():
+        pace(rows())
+    assert sum(counter.sizes) == 64
+
+
+def test_a_size_that_changes_a_bit_is_never_taken():
+    counter = Counter(whim=1e-3)
+    pace = Pace(counter)
+    assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
+    counter.sizes.clear()
+    with torch.no_grad():
+        pace(rows())
+    assert min(counter.sizes) >= 32
+
+
+def test_a_size_that_is_given_is_kept_to():
+    counter = Counter()
+    with torch.no_grad():
+        Pace(counter, 24)(rows())
+    assert counter.sizes == [24, 24, 16]
+
+
+@pytest.mark.parametrize("n", [1, 16, 31])
+def test_little_is_done_at_once(n):
+    counter = Counter()
+    with torch.no_grad():
+        Pace(counter)(rows(n))
+    assert counter.sizes == [n]
+
+
+def test_with_gradients_the_whole_is_done_at_once():
+    counter = Counter()
+    Pace(counter)(rows().requires_grad_())
+    assert counter.sizes == [64]
+
+
+def test_when_memory_runs_out_results_stay():
+    pace = Pace(Counter(room=20))
+    with pytest.warns(MemoryWarning, match="64 at once do not fit"):
+        assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))

@@ -14,6 +14,7 @@ import typer
 
 from qdgs.errors import InputError, QdgsError
 from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.probe_cli import probe
 from qdgs.recognition_cli import recognition
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(recognition, name="recognition")
+app.command()(probe)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +68,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
         given = sys.argv[1:] if arguments is None else arguments
-        again = "the same command" if "recognition" in given[:1] else "qdgs resume RUN"
+        again = "the same command" if {"recognition", "probe"} & set(given[:1]) else "qdgs resume RUN"
         return _fail(f"interrupted; what was done is saved, go on with {again}", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 

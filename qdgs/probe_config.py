@@ -31,8 +31,8 @@ class ProbedConfig(Model):
 
     A path ends in .pt, .pth, .ts or .torchscript (TorchScript) or .onnx, or is a folder as transformers saves
     an image classifier. `answers` names the judged attribute that a classifier is to tell; the label's where
-    it is not given. `values` are the answers in the order of its outputs, or answer → column or columns. Images
-    come to the model in `range`, resized to `image_size` by averaging areas where that is given, and
+    it is not given. `values` are the answers in the order of its outputs, or answer → column or columns.
+    Images come to the model in `range`, resized to `image_size` by averaging areas where that is given, and
     normalised with `mean` and `std`. A detector finds something from the score `threshold` on.
     """
 
@@ -107,14 +107,16 @@ class FindingsConfig(Model):
 
 
 class PairsConfig(Model):
-    """Matched pairs: of each attribute up to `images` images with a partner that differs in it alone.
+    """Matched pairs: of each attribute up to `images` pairs that differ in it alone.
 
-    A pair holds where the judges read
-    every other attribute as before and no score of one moved by more than `tolerance` of its standard
-    deviations among random samples.
+    `method`: "directions" moves images along directions of the latents, "neighbours" matches images of either
+    value and moves them towards each other; "auto" takes directions where at least a third of a few dozen
+    images get a partner by them. A pair holds where the judges read every other attribute as before and no
+    score of one moved by more than `tolerance` of its standard deviations among random samples.
     """
 
     images: Positive = 400
+    method: Literal["auto", "directions", "neighbours"] = "auto"
     tolerance: Annotated[Real, Field(gt=0.0)] = 0.5
 
 
@@ -219,8 +221,8 @@ def load_probe(
 
     Args:
         model: A YAML file of kind probe, or the model: a path, or "package.module:factory".
-        guide: A YAML file of kind probe or run, whose guide, judges and groups are used; or "qdgs-mini", which
-            stands for the prompts of `qdgs init`.
+        guide: A YAML file of kind probe or run, whose guide, judges and groups are used; or "qdgs-mini",
+            which stands for the prompts of `qdgs init`.
         generator: In place of the file's.
         overrides: `a.b=c` each, the run's keys as `run.a.b=c`.
         quick: Take tiny sizes.

@@ -107,7 +107,9 @@ class Reader:
 
     def read(self, batches: Iterable[Tensor]) -> Answers:
         """Answers of batches of images `(batch_size, 3, height, width)` in [0, 1]."""
-        parts = [self._read(part) for images in batches for part in images.split(self.config.batch_size)]
+        parts = [
+            self._read(part) for images in batches for part in torch.split(images, self.config.batch_size)
+        ]
         if not parts:
             return Answers(self.values, np.zeros((0, len(self.values))), np.zeros(0, dtype=object))
         return Answers.joined(parts)
@@ -137,7 +139,7 @@ class Reader:
     def _answers(self, probabilities: Tensor) -> Answers:
         told = probabilities.detach().double().cpu().numpy()
         lost = ~np.isfinite(told).all(axis=1)
-        reasons = np.where(lost, "gave no finite output", None).astype(object)
+        reasons = np.array(["gave no finite output" if nothing else None for nothing in lost], dtype=object)
         return Answers(self.values, np.where(lost[:, None], np.nan, told), reasons)
 
     def _failed(self, error: Exception) -> Answers:
@@ -178,7 +180,7 @@ class Reader:
         low, high = float(scores.detach().min()), float(scores.detach().max())
         if low < -1e-4 or high > 1 + 1e-4:
             raise InputError(
-                f"model.outputs: expected probabilities in [0, 1], got values from {low:.3g} to {high:.3g}; set "
+                f"model.outputs: expected probabilities in [0, 1], got {low:.3g} to {high:.3g}; set "
                 "model.outputs to logits"
             )
         return scores
@@ -193,7 +195,7 @@ class Reader:
 
 
 def _detections(outputs: Any, n: int, threshold: float) -> Tensor:
-    """Missed and found `(n, 2)`, from scores `(n,)` or `(n, 1)`, or a list of what was found in each image."""
+    """Missed and found `(n, 2)`, from scores `(n,)` or `(n, 1)`, or a list of what was found in each."""
     if isinstance(outputs, Tensor) and outputs.shape in ((n,), (n, 1)):
         scores = outputs.reshape(n).float()
         found = torch.where(scores.isnan(), scores, (scores >= threshold).float())
@@ -202,8 +204,8 @@ def _detections(outputs: Any, n: int, threshold: float) -> Tensor:
     else:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise InputError(
-            f"model: expected of a detector scores ({n},) or a list with what was found in each of {n} images, "
-            f"got {got}; name another model.task"
+            f"model: expected of a detector scores ({n},) or a list of what was found in each of {n} "
+            f"images, got {got}; name another model.task"
         )
     return torch.stack([1 - found, found], dim=1)
 

@@ -58,9 +58,9 @@ class WorstGroup:
     """
 
     group: str | None
-    chosen: float = math.nan
-    error: Estimate = Estimate(math.nan)
-    others: float = math.nan
+    chosen: float
+    error: Estimate
+    others: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,8 @@ class Confusion:
         for block in np.unique(self.blocks):
             rows = np.flatnonzero(self.blocks == block)
             ranks[rows] = np.arange(len(rows))
-        return (ranks[:, None] == ranks[None, :]).astype(np.float64)
+        same: Array = (ranks[:, None] == ranks[None, :]).astype(np.float64)
+        return same
 
 
 def known_confusion(
@@ -162,8 +163,8 @@ def group_errors(
         answers: How many answers there are.
         rng: Source of the draws.
         confusion: The judge's own errors, where they are known.
-        prior: How often groups are read in random samples of the generator `(K,)`: where a group is rare, more
-            of what is read as it is something else. Without it those of the images at hand.
+        prior: How often groups are read in random samples of the generator `(K,)`: where a group is rare,
+            more of what is read as it is something else. Without it those of the images at hand.
         smallest: A group of fewer answers has no estimate.
         level: Coverage.
     """
@@ -214,7 +215,7 @@ def worst_group(
     second = _shares(codes, wrong, answered & (halves == 1), len(groups), smallest // 2)
     both = np.isfinite(first) & np.isfinite(second)
     if not both.any():
-        return WorstGroup(None)
+        return WorstGroup(None, math.nan, Estimate(math.nan), math.nan)
     worst = int(np.argmax(np.where(both, first, -1.0)))
     rows = answered & (halves == 1) & (codes == worst)
     rest = both & (np.arange(len(groups)) != worst)

@@ -11,7 +11,7 @@ import pandas as pd
 from fairlearn.metrics import MetricFrame
 from numpy.typing import NDArray
 
-from qdgs.fairness.intervals import RESAMPLES, Estimate, percentile_interval
+from qdgs.fairness.intervals import RESAMPLES, percentile_interval
 from qdgs.probe.answers import FOUND, Answers
 from qdgs.probe.effects import Effect, Finding, effects, findings
 from qdgs.probe.errors import Confusion, GroupError, WorstGroup, group_errors, worst_group
@@ -244,8 +244,8 @@ def _warnings(
     for group in groups:
         if math.isnan(group.error.value):
             told.append(
-                f"{group.group} has {group.answered:,} answered images, fewer than the {settings.smallest} that "
-                "an interval takes: nothing is said of it."
+                f"{group.group} has {group.answered:,} answered images, fewer than the {settings.smallest} "
+                "that an interval takes: nothing is said of it."
             )
     for reason, count in list(answers.failures.items())[:5]:
         told.append(f"The model failed on {count:,} of {len(answers):,} images: {reason}.")
@@ -260,8 +260,3 @@ def failed_ids(answers: Answers, probe_set: ProbeSet) -> pd.DataFrame:
     failed = answers.failed
     told = probe_set.rows.loc[failed, ["id", "group"]].reset_index(drop=True)
     return told.assign(reason=answers.reasons[failed])
-
-
-def estimate_row(estimate: Estimate) -> dict[str, float]:
-    """An estimate as the columns value, low and high."""
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}

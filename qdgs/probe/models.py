@@ -98,8 +98,8 @@ def load_probed(config: ProbedConfig, *, device: Device = "cpu") -> Probed:
         return _folder(path, config, device)
     if not path.exists():
         raise MissingModelError(
-            f"model.path: expected a model at {path}, got none; name a file of TorchScript or ONNX, a folder of "
-            "transformers, or a target as package.module:factory"
+            f"model.path: expected a model at {path}, got none; name a file of TorchScript or ONNX, a folder "
+            "of transformers, or a target as package.module:factory"
         )
     if path.suffix == ONNX:
         return Probed(OnnxModel(path), config, key=_sha256(path), device="cpu")

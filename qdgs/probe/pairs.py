@@ -1,54 +1,46 @@
-"""Matched pairs: partners that differ in one attribute alone, and what that does to the model's answer."""
+"""Matched pairs: images that differ in one attribute alone, and what that does to the model's answer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from qdgs.errors import InputError
 from qdgs.fairness.intervals import LEVEL, Array, Estimate, proportion
 from qdgs.probe.answers import Answers
-from qdgs.probe.samples import Parts, Pool, ProbeSet
-from qdgs.samplers.hyperplanes import Hyperplane, fit_hyperplane, moved
 
 Codes = NDArray[np.int64]
-Read = Callable[[Tensor], pd.DataFrame]
-STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-"""How far beyond the boundary a partner is tried, relative to the image's own distance before it (1 reflects),
-at least in tenths of the standard deviation of distances."""
-
 KEPT, REJECTED, UNCHANGED, OTHERS = "kept", "rejected", "unchanged", "others changed"
 OUTCOMES = (KEPT, REJECTED, UNCHANGED, OTHERS)
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Partners along one attribute.
+    """Images that differ in one attribute.
 
     Attributes:
         attribute: Which.
-        base: Position of each kept pair's first image in the probe set `(n,)`.
-        latents: Of their partners `(n, latent_dim)`.
-        low: Whether the partner has the lower value of the two `(n,)`.
-        outcomes: What became of every image that a partner was sought for, `KEPT` and why not else, with counts.
+        low: Latents of the images with the lower value of the two `(n, latent_dim)`.
+        high: Latents of their partners, with the higher one.
+        outcomes: What became of every image that a partner was sought for: `KEPT`, or why not → how many.
+        method: How partners were found, in words.
     """
 
     attribute: str
-    base: Codes
-    latents: Tensor
-    low: NDArray[np.bool_]
-    outcomes: dict[str, int]
+    low: Tensor
+    high: Tensor
+    outcomes: Counter[str]
+    method: str
 
     def __len__(self) -> int:
-        return len(self.base)
+        return len(self.low)
 
 
 @dataclass(frozen=True)
@@ -58,12 +50,13 @@ class PairEffect:
     Attributes:
         attribute: Which.
         sought: Images that a partner was sought for.
-        kept: Pairs that the judge confirms.
+        kept: Pairs that the judges confirm and the model answered.
         dropped: Why the others fell away → how many.
         flips: Share of pairs of which the model's answers differ.
         answer: The answer that moves most in the mean.
         change: Mean change of its probability from the lower to the higher value.
         p: Of a change of 0, from Student's t over pairs; 1 below two pairs.
+        method: How partners were found.
     """
 
     attribute: str
@@ -74,153 +67,86 @@ class PairEffect:
     answer: str
     change: Estimate
     p: float
+    method: str
 
 
-class Matcher:
-    """Finds partners along directions of the latents that move one attribute and hold the others.
+@dataclass(frozen=True, eq=False)
+class Confirmation:
+    """When two images are a pair: as the judges read them, one attribute differs and nothing else does.
 
-    Directions are linear and attributes are not: a partner is tried a little beyond the boundary, then further,
-    and counts where the judges confirm it. They read another value of the attribute, the same of all others,
-    and no other score that moved by more than the tolerance.
-
-    Args:
-        pool: Random samples that the directions are learned from.
+    Attributes:
         values: Attribute → its values.
-        read: Latents → what the judges read of their images.
-        tolerance: In standard deviations of a score among random samples.
-        seed: Of the support vector machines.
-
-    Raises:
-        InputError: Random samples do not show two values of an attribute.
-
-    References:
-        Ramaswamy, Kim and Russakovsky (2021), Fair attribute classification through latent space de-biasing,
-        section 3 (partners); Shen, Yang, Tang and Zhou (2020), InterFaceGAN (conditional directions).
+        allowed: Score → how far it may move where its attribute stays.
+        needed: Score → how far it must move where its attribute changes: half of the way from one value's
+            mean to the next: a partner is of the other value and not just beyond the boundary.
     """
 
-    def __init__(
-        self, pool: Pool, values: dict[str, tuple[str, ...]], read: Read, *, tolerance: float, seed: int
-    ) -> None:
-        self.values = values
-        self._read = read
-        codes = pool.codes(values)
-        if not (codes >= 0).any():
-            raise InputError("pairs: expected random samples that the judges agree on, got none")
-        known = pool.read[codes >= 0]
-        latents = pool.latents[torch.from_numpy(codes >= 0)].double().numpy()
-        self.planes = {name: _plane(latents, known[f"{name}_score"], name, seed) for name in values}
-        self._spread = {name: float(plane.distance(latents).std()) for name, plane in self.planes.items()}
-        scores = known[[f"{name}_score" for name in values]].astype(float)
-        self._allowed = tolerance * scores.std(ddof=0)
+    values: dict[str, tuple[str, ...]]
+    allowed: dict[str, float]
+    needed: dict[str, float]
 
-    def match(self, attribute: str, latents: Tensor, read: pd.DataFrame) -> Pairs:
-        """Seek a partner for each of some images.
+    @classmethod
+    def of_samples(
+        cls, values: dict[str, tuple[str, ...]], read: pd.DataFrame, tolerance: float
+    ) -> Confirmation:
+        """Tolerances from random samples that the judges agree on.
 
         Args:
-            attribute: What is to change.
-            latents: `(n, latent_dim)`.
-            read: What the judges read of them.
+            values: Attribute → its values.
+            read: One row a sample.
+            tolerance: In standard deviations of a score within one value of its attribute, the mean over
+                values: a score that tells two values apart spreads far more over both.
         """
-        z = latents.double().numpy()
-        outcome = np.array([UNCHANGED] * len(z), dtype=object)
-        partners, low = latents.clone(), np.zeros(len(z), dtype=bool)
-        for step in STEPS:
-            left = np.flatnonzero(outcome != KEPT)
-            if not len(left):
-                break
-            tried = torch.from_numpy(self._moved(attribute, z[left], step).astype(np.float32))
-            told = self._read(tried)
-            result = self._outcomes(attribute, read.iloc[left].reset_index(drop=True), told)
-            outcome[left] = np.where(result == UNCHANGED, outcome[left], result)
-            kept = result == KEPT
-            partners[torch.from_numpy(left[kept])] = tried[torch.from_numpy(kept)]
-            low[left[kept]] = self._is_lower(attribute, read.iloc[left[kept]], told[kept])
-        found = np.flatnonzero(outcome == KEPT)
-        counts = {name: int((outcome == name).sum()) for name in OUTCOMES}
-        return Pairs(attribute, found, partners[torch.from_numpy(found)], low[found], counts)
+        allowed, needed = {}, {}
+        for name, known in values.items():
+            score = f"{name}_score"
+            of_value = read[score].astype(float).groupby(read[name])
+            means = of_value.mean().reindex(known).dropna().to_numpy()
+            allowed[score] = tolerance * float(of_value.std(ddof=0).mean())
+            needed[score] = 0.5 * float(np.abs(np.diff(means)).min()) if len(means) > 1 else 0.0
+        return cls(values, allowed, needed)
 
-    def _moved(self, attribute: str, z: Array, step: float) -> Array:
-        names = [attribute, *(name for name in self.planes if name != attribute)]
-        distance = self.planes[attribute].distance(z)
-        least = 0.1 * self._spread[attribute]
-        beyond = step * np.maximum(np.abs(distance), least)
-        changes = np.zeros((len(z), len(names)))
-        changes[:, 0] = -np.where(distance >= 0, 1, -1) * (np.abs(distance) + beyond)
-        return moved(z, [self.planes[name].normal for name in names], changes)
-
-    def _outcomes(self, attribute: str, before: pd.DataFrame, after: pd.DataFrame) -> NDArray[np.object_]:
+    def outcomes(self, attribute: str, before: pd.DataFrame, after: pd.DataFrame) -> NDArray[np.object_]:
+        """`KEPT`, or why it is no pair, for each of n rows before and after."""
         known = after[attribute].isin(self.values[attribute]).to_numpy()
-        changed = known & (after[attribute].astype(object) != before[attribute].astype(object)).to_numpy()
-        same = np.ones(len(after), dtype=bool)
-        for name in self.values:
-            if name != attribute:
-                score = f"{name}_score"
-                same &= (after[name].astype(object) == before[name].astype(object)).to_numpy()
-                shift = (after[score] - before[score]).abs().to_numpy(float)
-                same &= np.nan_to_num(shift, nan=np.inf) <= self._allowed[score]
+        far = _shift(before, after, attribute) >= self.needed[f"{attribute}_score"]
+        changed = known & far & _differ(before, after, attribute)
+        same = np.logical_and.reduce(
+            [self._holds(name, before, after) for name in self.values if name != attribute]
+            or [np.ones(len(after), dtype=bool)]
+        )
         accepted = after["accepted"].to_numpy(bool)
         told = np.where(~accepted, REJECTED, np.where(~changed, UNCHANGED, np.where(same, KEPT, OTHERS)))
         return told.astype(object)
 
-    def _is_lower(
-        self, attribute: str, before: pd.DataFrame, after: pd.DataFrame
-    ) -> NDArray[np.bool_]:
-        values = pd.Index(self.values[attribute])
-        places = [values.get_indexer(pd.Index(frame[attribute], dtype=object)) for frame in (before, after)]
-        lower: NDArray[np.bool_] = places[1] < places[0]
-        return lower
+    def _holds(self, name: str, before: pd.DataFrame, after: pd.DataFrame) -> NDArray[np.bool_]:
+        shift = np.nan_to_num(_shift(before, after, name), nan=np.inf)
+        near: NDArray[np.bool_] = shift <= self.allowed[f"{name}_score"]
+        return near & ~_differ(before, after, name)
 
 
-def match_pairs(parts: Parts, pool: Pool, probe_set: ProbeSet, *, seed: int) -> list[Pairs]:
-    """Partners of the probe set's images along every attribute.
-
-    Args:
-        parts: Generator and judges.
-        pool: Random samples.
-        probe_set: Where the first images come from, every group in turn.
-        seed: Of the support vector machines.
-    """
-    settings = parts.config.pairs
-    assert settings is not None
-    matcher = Matcher(
-        pool, dict(parts.attributes), parts.read, tolerance=settings.tolerance, seed=seed
-    )
-    rows = in_turn(probe_set.codes)[: settings.images]
-    latents = probe_set.latents[torch.from_numpy(rows)]
-    read = parts.read(latents)
-    found = []
-    for attribute in parts.attributes:
-        pairs = matcher.match(attribute, latents, read)
-        found.append(
-            Pairs(attribute, rows[pairs.base], pairs.latents, pairs.low, pairs.outcomes)
-        )
-    return found
+def is_lower(values: Sequence[str], first: pd.Series, second: pd.Series) -> NDArray[np.bool_]:
+    """Whether the second has the lower value of an attribute, `(n,)`."""
+    index = pd.Index(values)
+    places = [index.get_indexer(pd.Index(told, dtype=object)) for told in (first, second)]
+    lower: NDArray[np.bool_] = places[1] < places[0]
+    return lower
 
 
-def in_turn(codes: Codes) -> Codes:
-    """Rows `(n,)` in an order in which every group comes in turn, so that the first ones are balanced."""
-    ranks = pd.Series(codes).groupby(codes).cumcount().to_numpy()
-    order: Codes = np.lexsort((codes, ranks)).astype(np.int64)
-    return order
-
-
-def pair_effect(
-    pairs: Pairs, first: Answers, second: Answers, *, level: float = LEVEL
-) -> PairEffect:
+def pair_effect(pairs: Pairs, first: Answers, second: Answers, *, level: float = LEVEL) -> PairEffect:
     """What the model makes of pairs.
 
     Pairs of which the model failed on either image do not count.
 
     Args:
         pairs: Kept pairs.
-        first: Answers of their first images.
-        second: Answers of their partners.
+        first: Answers of the images with the lower value.
+        second: Answers of those with the higher one.
         level: Coverage of the intervals.
     """
     both = ~(first.failed | second.failed)
     flips = first.given[both] != second.given[both]
-    sign = np.where(pairs.low[both], -1.0, 1.0)[:, None]
-    changes = sign * (second.probabilities[both] - first.probabilities[both])
+    changes = second.probabilities[both] - first.probabilities[both]
     dropped = {name: count for name, count in pairs.outcomes.items() if name != KEPT and count}
     if len(flips) < len(pairs):
         dropped["the model failed"] = len(pairs) - len(flips)
@@ -237,6 +163,7 @@ def pair_effect(
         answer=first.values[answer],
         change=change,
         p=p,
+        method=pairs.method,
     )
 
 
@@ -256,18 +183,23 @@ def pairs_table(effects: Sequence[PairEffect]) -> pd.DataFrame:
             "change_low": effect.change.low,
             "change_high": effect.change.high,
             "p": effect.p,
+            "method": effect.method,
         }
         for effect in effects
     ]
     return pd.DataFrame(rows)
 
 
-def _plane(latents: Array, scores: pd.Series, name: str, seed: int) -> Hyperplane:
-    """Between the lower and the upper half of an attribute's scores."""
-    numbers = scores.to_numpy(float, na_value=np.nan)
-    there = np.isfinite(numbers)
-    above = numbers[there] > np.median(numbers[there]) if there.any() else np.zeros(0, dtype=bool)
-    return fit_hyperplane(latents[there], above, training=int(there.sum()), seed=seed, name=name)
+def _shift(before: pd.DataFrame, after: pd.DataFrame, name: str) -> Array:
+    shift: Array = np.abs(after[f"{name}_score"].to_numpy(float) - before[f"{name}_score"].to_numpy(float))
+    return shift
+
+
+def _differ(before: pd.DataFrame, after: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    different: NDArray[np.bool_] = (
+        after[name].astype(object).to_numpy() != before[name].astype(object).to_numpy()
+    )
+    return different
 
 
 def _mean(numbers: Array, level: float) -> tuple[Estimate, float]:

@@ -131,14 +131,16 @@ class ProbeSet:
     """Balanced images, as latents, and what is known of them.
 
     Attributes:
-        rows: `id`, `group`, `group_<attribute>`, `half` (0 or 1), the guide's measures by their names.
+        rows: `id`, `group`, `group_<attribute>`, `half` (0 or 1), the guide's objective and measures.
         latents: `(n, latent_dim)`.
+        read: What the judges read, with scores, one row an image.
         attributes: Attribute → its values; they make up the groups.
         notes: What a reader has to know, a sentence each.
     """
 
     rows: pd.DataFrame
     latents: Tensor
+    read: pd.DataFrame
     attributes: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
 
@@ -250,7 +252,7 @@ def draw_probe_set(parts: Parts, pool: Pool) -> ProbeSet:
     told = pd.concat([kept.reset_index(drop=True), scores], axis=1)
     told["id"] = [f"{number:06d}" for number in range(len(told))]
     told[HALF] = _halves(told["group"], stream(config.seed, Stream.PROBING, HALVES))
-    return ProbeSet(told, latents, parts.attributes, notes)
+    return ProbeSet(told, latents, parts.read(latents), parts.attributes, notes)
 
 
 def group_names(attributes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -285,8 +287,8 @@ def _sampled(parts: Parts) -> tuple[pd.DataFrame, tuple[str, ...]]:
     sampler.fit(problem, rng)
     if sampler.own is not None:
         raise ConfigError(
-            f"samples.sampler: expected one that samples the run's generator, got {named.name!r}, which brings "
-            "one of its own"
+            f"samples.sampler: expected one that samples the run's generator, got {named.name!r}, which "
+            "brings one of its own"
         )
     drawn = sampler.sample(problem.images, rng)
     latents = latents_of(drawn)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdgs.config import SearchConfig
 from qdgs.datasets.duplicates import DuplicateFilter, duplicate_distance
-from qdgs.errors import ConfigError
+from qdgs.errors import ConfigError, InputError
 from qdgs.fairness.diversity import DUPLICATE_QUANTILE, PixelEmbedding
 from qdgs.fairness.intervals import Array
 from qdgs.generators.base import check_images
@@ -26,6 +26,9 @@ from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
 from qdgs.stages.bank import as_stored
+
+FAILURE = 50.0
+"""Objective from which on the model prefers a wrong answer."""
 
 TEMPERATURE = 4.0
 """Of the log-odds against the right answer: a model that is sure of it still shows where it is least so."""
@@ -98,7 +101,8 @@ class FailureScore:
 
     p is the probability that the model gives the right answer, L_reg the distance from the prior's shell.
     What the gate rejects, or the teacher cannot read, is below 0: by how much its quality falls short
-    of the least that the gate accepted among random samples. The auditor is not asked: it confirms what was found.
+    of the least that the gate accepted among random samples. The auditor is not
+    asked: it confirms what was found.
 
     Args:
         parts: Generator, guide and judges.
@@ -174,29 +178,55 @@ def search_failures(parts: Parts, reader: Reader, pool: Pool) -> Found:
     settings = parts.config.failures
     assert settings is not None
     score = FailureScore(parts, reader, pool, _teacher(parts))
-    seed = integer_seed(parts.config.seed, Stream.PROBING, SEARCHING)
-    measures = parts.config.run.guide.measures
-    search = Search.begin(
-        _search_config(parts),
-        measures,
-        score,
-        latent_dim=parts.generator.latent_dim,
-        differentiable=False,
-        sample_prior=parts.generator.sample_latents,
-        seed=seed,
-        device=parts.device,
-    )
-    for _ in illuminate(search, settings.evaluations):
+    search, wasted = _begun(parts, score)
+    for _ in illuminate(search, settings.evaluations - wasted):
         pass
     embedding = PixelEmbedding.fit(parts.images(pool.latents))
     least = duplicate_distance(embedding.transform(parts.images(pool.latents)), DUPLICATE_QUANTILE)
     suspects = torch.cat(score.suspects)
-    calls = search.evaluations
+    calls = search.evaluations + wasted
     chance = _random_latents(parts, pool, calls)
     return Found(
         searched=_confirmed(parts, reader, suspects, embedding, least, calls),
         random=_confirmed(parts, reader, chance, embedding, least, calls),
     )
+
+
+def _begun(parts: Parts, score: FailureScore) -> tuple[Search, int]:
+    """A search whose archive takes failures alone, and the calls that it took to see that this cannot be.
+
+    Where not one random start is a failure, there is nothing to start from but what the model gets right.
+    """
+    begun = _begin(parts, score, FAILURE)
+    if begun is not None:
+        return begun, 0
+    again = _begin(parts, score, 0.0)
+    if again is None:
+        raise InputError(
+            "failures: expected random samples that the gate accepts and the teacher reads, got none among "
+            "the first few hundred; set failures to null, or look at what the generator makes"
+        )
+    return again, again.config.range_samples
+
+
+def _begin(parts: Parts, score: FailureScore, least: float) -> Search | None:
+    """None where no random start reaches the least objective."""
+    config = _search_config(parts).model_copy(update={"threshold_min": least})
+    try:
+        return Search.begin(
+            config,
+            parts.config.run.guide.measures,
+            score,
+            latent_dim=parts.generator.latent_dim,
+            differentiable=False,
+            sample_prior=parts.generator.sample_latents,
+            seed=integer_seed(parts.config.seed, Stream.PROBING, SEARCHING),
+            device=parts.device,
+        )
+    except InputError as error:
+        if not str(error).startswith("search.threshold_min"):
+            raise
+        return None
 
 
 def _wrongness(answers: Answers, truth: NDArray[np.int64]) -> Array:
@@ -269,7 +299,6 @@ def _search_config(parts: Parts) -> SearchConfig:
         "range_samples": samples,
         "prior_starts": samples,
         "calibrate_objective": False,
-        "threshold_min": 0.0,
         "reservoir": 1,
         "seconds": None,
     }

@@ -188,8 +188,8 @@ def _lede(probe: Probe) -> str:
     what = "the right answer" if effect.answer == RIGHT else f"“{effect.answer}”"
     return (
         f"From {effect.low} to {effect.high}, all else equal, the probability that the model gives {what} "
-        f"changes by {change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f}; up to {margin:.2f} would not "
-        "matter)."
+        f"changes by {change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f}; up to {margin:.2f} would "
+        "not matter)."
     )
 
 

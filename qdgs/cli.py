@@ -14,7 +14,7 @@ import typer
 
 from qdgs.errors import InputError, QdgsError
 from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
-from qdgs.probe_cli import probe
+from qdgs.probe_cli import amplification, probe
 from qdgs.recognition_cli import recognition
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ app = typer.Typer(
 
 app.add_typer(recognition, name="recognition")
 app.command()(probe)
+app.command()(amplification)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -70,6 +70,8 @@ def check_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
     """
     if read_mapping(path).get("kind") == "compare":
         return _check_compare(path, overrides)
+    if read_mapping(path).get("kind") == "probe":
+        return _check_probe(path, overrides)
     if read_mapping(path).get("kind") == "recognition":
         return _check_recognition(load_recognition(path, overrides))
     return check_config(load_config(path, overrides))
@@ -143,6 +145,20 @@ def _check_compare(path: Path, overrides: Sequence[str]) -> list[str]:
     for method in config.methods:
         bench.sampler(method)
     return [*check_config(config.run), f"{len(bench.cells())} cells"]
+
+
+def _check_probe(path: Path, overrides: Sequence[str]) -> list[str]:
+    """Whether the run's parts and the model are there."""
+    from qdgs.probe.models import load_probed
+    from qdgs.probe_config import load_probe
+
+    config = load_probe(str(path), overrides=overrides)
+    lines = check_config(config.run)
+    try:
+        load_probed(config.model)
+    except (MissingPackageError, MissingModelError) as error:
+        lines.append(f"cannot run yet: {error}")
+    return lines
 
 
 def _check_recognition(config: RecognitionConfig) -> list[str]:

@@ -56,6 +56,48 @@ def probe(
     typer.echo(f"{folder}: {told}; see {folder / TABLE} and {folder / 'report.html'}")
 
 
+def amplification(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A YAML file of kind run or probe.", show_default=False)
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of training images.", show_default=False)],
+    held_out: Annotated[
+        Path | None, typer.Option(help="Folder of such images that it was not trained on.")
+    ] = None,
+    generator: Generator = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Random samples.  [default: as many as training images]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder.  [default: runs/amplification]")] = None,
+    set_: Set = None,
+    device: Device = "auto",
+) -> None:
+    """Compare a generator's samples with its training images: groups, and copies."""
+    from qdgs.probe.amplification import TABLE, amplification
+    from qdgs.probe_config import load_probe
+
+    loaded = load_probe("none", guide=config, generator=generator, overrides=set_ or ())
+    folder = out or Path("runs") / "amplification"
+    with _bar() as bar:
+        found = amplification(
+            loaded,
+            data,
+            folder,
+            held_out=held_out,
+            samples=samples,
+            device=device_of(device),
+            watch=bar.watch,
+        )
+    told = (
+        f"the bias is {found.verdict} (discrepancy {found.excess.value:+.3f}, {found.excess.low:+.3f} to "
+        f"{found.excess.high:+.3f})"
+    )
+    copied = "" if found.copying is None else f"; data-copying score {found.copying.score:+.1f}"
+    typer.echo(f"{folder}: {told}{copied}; see {folder / TABLE}")
+    if found.copying is not None and found.copying.copies:
+        typer.echo("warning: samples are nearer to training images than unseen images are", err=True)
+
+
 def _bar() -> Bar:
     from qdgs.display import Bar
 

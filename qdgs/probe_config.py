@@ -135,7 +135,8 @@ class ProbeConfig(Model):
     """A model probed with a generator's images, balanced over what a run's guide and judges tell of them.
 
     `run` is a configuration of a run, in full or as a path beside the file: its generator, guide, judges and
-    groups are used, its dataset is not made.
+    groups are used, its dataset is not made. A file may give `judges` in place of the run's: a judge that is
+    itself probed cannot tell what is right.
     """
 
     kind: Literal["probe"]
@@ -158,6 +159,8 @@ class ProbeConfig(Model):
             raise Mistake(
                 "model.answers", f"expected none of a {self.model.task}, got {self.model.answers!r}"
             )
+        if self.model.judge is not None and self.model.judge.who in self._who_judges():
+            raise Mistake("model.judge", f"expected a model that is no judge, got {self.model.judge.who!r}")
         for name in self.samples.attributes or ():
             if name not in known:
                 raise Mistake("samples.attributes", f"unknown {name!r}{nearest(name, known)}")
@@ -166,6 +169,9 @@ class ProbeConfig(Model):
                 "model.answers", f"unknown attribute {self.answers!r}{nearest(self.answers, known)}"
             )
         return self
+
+    def _who_judges(self) -> set[str]:
+        return {named.who for _, named in self.run.judges.each()}
 
     @property
     def answers(self) -> str | None:
@@ -281,6 +287,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected kind: probe or run, got {kind}")
     if isinstance(data.get("run"), str):
         data["run"] = plain(load_config(path.parent / data["run"]))
+    if "judges" in data and isinstance(data.get("run"), dict):
+        data["run"] = {**data["run"], "judges": data.pop("judges")}
     return data
 
 

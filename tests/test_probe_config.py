@@ -44,7 +44,7 @@ def test_a_judge_is_not_probed_by_itself(tmp_path):
     data = {"kind": "probe", "run": str(SHAPES.resolve()), "model": {"judge": "shape-cnn"}}
     path = tmp_path / "probe.yaml"
     path.write_text(yaml.safe_dump(data))
-    with pytest.raises(ConfigError, match="model.judge: expected a model that is no judge, got 'shape-cnn'"):
+    with pytest.raises(ConfigError, match="expected a model that is no judge, got 'shape-cnn'"):
         load_probe(str(path))
     path.write_text(yaml.safe_dump({**data, "judges": {"gate": "shape-geometry"}}))
     assert load_probe(str(path)).run.judges.auditor is None

@@ -130,6 +130,8 @@ class Reader:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever the user's model raises
+            if isinstance(error, InputError) and not isinstance(error, ConfigError):
+                raise  # what it gives does not fit its task, whatever the image
             if len(images) > 1:
                 half = len(images) // 2
                 return Answers.joined([self._read(images[:half]), self._read(images[half:])])

@@ -19,6 +19,7 @@ from qdgs.probe.failures import Found, search_failures
 from qdgs.probe.kept import Kept, latents_frame
 from qdgs.probe.models import load_probed
 from qdgs.probe.pairs import PairEffect, pair_effect, pairs_table
+from qdgs.probe.restoration import Restorer, changes_table
 from qdgs.probe.samples import RESAMPLING, Parts, Pool, ProbeSet, open_parts
 from qdgs.probe.tables import effects_table, groups_table, summary_of
 from qdgs.probe_config import ProbeConfig, dump_probe
@@ -72,7 +73,9 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
     _open(out, config)
     model = load_probed(config.model, device=device)
     parts = open_parts(config, device=device)
-    reader = Reader(model, config.model, parts.attributes.get(config.answers or "", ()))
+    restorer = Restorer(model, config.model, parts) if config.model.task == "restorer" else None
+    values = parts.attributes.get(config.answers or "", ())
+    reader = Reader(model, config.model, values) if restorer is None else restorer.reader
     _look(reader, parts)
     kept = Kept(out / "kept", config)
     watch(Step("probe: images", 0, 4, "parts"))
@@ -88,11 +91,12 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
         stream(config.seed, Stream.PROBING, RESAMPLING),
         attribute=config.answers,
         settings=config.findings,
-        confusion=confusion_of(parts),
+        confusion=None if restorer else confusion_of(parts),
         prior=prior_of(parts, pool),
+        right=None if restorer is None else np.arange(len(probe_set.groups)),
     )
     watch(Step("probe: pairs", 2, 4, "parts"))
-    matched = [] if config.pairs is None else kept.pairs(parts, pool, probe_set)
+    matched = [] if config.pairs is None or restorer else kept.pairs(parts, pool, probe_set)
     effects = [
         pair_effect(
             pairs,
@@ -108,7 +112,9 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
         found = search_failures(parts, reader, pool)
     result = Probe(out, config, examined, effects, found, _notes(parts, probe_set, config))
     _write(result, answers, probe_set)
-    write_report(result, parts, probe_set, answers, matched)
+    if restorer is not None:
+        write_text(out / "changes.csv", changes_table(answers, probe_set).to_csv(index=False))
+    write_report(result, parts, probe_set, answers, matched, restorer)
     watch(Step("probe: failures", 4, 4, "parts"))
     return result
 

@@ -124,6 +124,7 @@ def effects(
     causes: Iterable[str],
     rows: NDArray[np.bool_] | None = None,
     *,
+    told_of: Sequence[str] | None = None,
     level: float = LEVEL,
 ) -> list[Effect]:
     """Every effect of every attribute that should not matter, of any two values on any answer.
@@ -139,12 +140,15 @@ def effects(
         values: Attribute → its values.
         causes: Attributes that should not matter.
         rows: Images that count `(n,)`; all without it.
+        told_of: Answers whose probability is told; all without it.
         level: Coverage of the intervals.
     """
     chosen = np.ones(len(probabilities), dtype=bool) if rows is None else rows
     numbers = {name: probabilities[:, at] for at, name in enumerate(answers)}
     if len(answers) == 2:
         del numbers[answers[0]]
+    if told_of is not None:
+        numbers = {name: number for name, number in numbers.items() if name in told_of}
     if truth is not None:
         numbers[RIGHT] = probabilities[np.arange(len(truth)), truth]
     found = []

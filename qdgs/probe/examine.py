@@ -63,14 +63,19 @@ class Examined:
         return pd.DataFrame(rows, columns=["group", "n", "error", "low", "high"])
 
 
-def right_answers(probe_set: ProbeSet, values: Sequence[str], attribute: str | None) -> tuple[Codes, Codes]:
+def right_answers(
+    probe_set: ProbeSet, values: Sequence[str], attribute: str | None, right: Codes | None = None
+) -> tuple[Codes, Codes]:
     """Position of the right answer, of each group `(K,)` and of each image `(n,)`.
 
     Args:
         probe_set: The images.
         values: The answers.
         attribute: What a classifier is to tell; of a detector None: everything is to be found.
+        right: That of each group, where it is known otherwise.
     """
+    if right is not None:
+        return right.astype(np.int64), right[probe_set.codes].astype(np.int64)
     if attribute is None:
         of_group = np.full(len(probe_set.groups), list(values).index(FOUND))
     else:
@@ -88,6 +93,7 @@ def examine(
     settings: FindingsConfig,
     confusion: Confusion | None = None,
     prior: Codes | None = None,
+    right: Codes | None = None,
 ) -> Examined:
     """Everything that the answers to a balanced set say.
 
@@ -99,8 +105,10 @@ def examine(
         settings: What counts as a finding.
         confusion: How the judge reads images of known group, where that is known.
         prior: How often each group is read in random samples `(K,)`.
+        right: The right answer of each group `(K,)`, where the answers are neither values of the attribute
+            nor a detector's; effects are then told of the right answer alone.
     """
-    of_group, truth = right_answers(probe_set, answers.values, attribute)
+    of_group, truth = right_answers(probe_set, answers.values, attribute, right)
     level = 1 - settings.level
     groups = group_errors(
         probe_set.groups,
@@ -117,8 +125,11 @@ def examine(
     wrong = answers.given != truth
     halves = probe_set.rows[HALF].to_numpy(np.int64)
     causes = [name for name in probe_set.attributes if name != attribute]
-    whole = _effects(answers, probe_set, truth, causes, level, None)
-    first, second = (_effects(answers, probe_set, truth, causes, level, halves == half) for half in (0, 1))
+    told_of = answers.values if right is None else ()
+    whole = _effects(answers, told_of, probe_set, truth, causes, level, None)
+    first, second = (
+        _effects(answers, told_of, probe_set, truth, causes, level, halves == half) for half in (0, 1)
+    )
     known = [told.error.value for told in groups if not math.isnan(told.error.value)]
     return Examined(
         groups=groups,
@@ -131,7 +142,7 @@ def examine(
             smallest=settings.smallest,
             level=level,
         ),
-        disparities=disparities(answers, truth, probe_set, causes, rng, level=level),
+        disparities=disparities(answers, truth, probe_set, causes, rng, told_of=told_of, level=level),
         effects=whole,
         findings=findings(first, second, margin=settings.margin, level=settings.level),
         overall=float(np.mean(known)) if known else math.nan,
@@ -146,6 +157,7 @@ def disparities(
     causes: Sequence[str],
     rng: np.random.Generator,
     *,
+    told_of: Sequence[str],
     level: float,
 ) -> pd.DataFrame:
     """Difference and ratio of the error and of how often each answer is given, by attribute and over groups.
@@ -159,11 +171,13 @@ def disparities(
         probe_set: The images.
         causes: Attributes that should not matter; the groups of all attributes are told as "all".
         rng: Source of the resamples.
+        told_of: Answers whose shares are told beside the error.
         level: Coverage.
     """
     there = ~answers.failed
     given, rows = answers.given[there], probe_set.rows[there]
-    told = list(enumerate(answers.values))[1 if len(answers.values) == 2 else 0 :]
+    told = [(at, name) for at, name in enumerate(answers.values) if name in told_of]
+    told = told[1:] if len(answers.values) == 2 else told
     counted = {"error": given != truth[there], **{f"answers {name}": given == at for at, name in told}}
     columns = {**{name: f"group_{name}" for name in causes}, ALL: "group"}
     frames = [
@@ -212,6 +226,7 @@ def _disparity(
 
 def _effects(
     answers: Answers,
+    told_of: Sequence[str],
     probe_set: ProbeSet,
     truth: Codes,
     causes: Sequence[str],
@@ -227,6 +242,7 @@ def _effects(
         probe_set.attributes,
         causes,
         rows,
+        told_of=told_of,
         level=level,
     )
 

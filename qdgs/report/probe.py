@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qdgs.probe.answers import Answers
     from qdgs.probe.carry_out import Probe
     from qdgs.probe.pairs import Pairs
+    from qdgs.probe.restoration import Restorer
     from qdgs.probe.samples import Parts, ProbeSet
 
 PAIRS_SHOWN = 12
@@ -46,7 +47,12 @@ class Drawn:
 
 
 def write_report(
-    probe: Probe, parts: Parts, probe_set: ProbeSet, answers: Answers, matched: Sequence[Pairs]
+    probe: Probe,
+    parts: Parts,
+    probe_set: ProbeSet,
+    answers: Answers,
+    matched: Sequence[Pairs],
+    restorer: Restorer | None = None,
 ) -> Path:
     """Draw the figures of a probe into figures/, and write report.html.
 
@@ -56,6 +62,7 @@ def write_report(
         probe_set: The images.
         answers: What the model answered of them.
         matched: The pairs.
+        restorer: A model from images to images, some of whose results are shown.
 
     Returns:
         The path of the page.
@@ -68,7 +75,9 @@ def write_report(
         for name, (figure, alt) in figures.items()
     }
     page = probe.path / "report.html"
-    write_text(page, _html(_context(probe, parts, probe_set, answers, matched, drawn)))
+    context = _context(probe, parts, probe_set, answers, matched, drawn)
+    restored = None if restorer is None else _restored_sheet(parts, probe_set, restorer)
+    write_text(page, _html({**context, "restored": restored}))
     return page
 
 
@@ -121,7 +130,9 @@ def moved_rows(probe: Probe) -> pd.DataFrame:
 
 
 def _right(probe: Probe, probe_set: ProbeSet, answers: Answers) -> np.ndarray:
-    _, truth = right_answers(probe_set, answers.values, probe.config.answers)
+    restores = probe.config.model.task == "restorer"
+    right_of = np.arange(len(probe_set.groups)) if restores else None
+    _, truth = right_answers(probe_set, answers.values, probe.config.answers, right_of)
     right: np.ndarray = (answers.given == truth).astype(float)
     return right
 
@@ -185,7 +196,8 @@ def _lede(probe: Probe) -> str:
         )
     effect = cause.effect
     change = effect.change
-    what = "the right answer" if effect.answer == RIGHT else f"“{effect.answer}”"
+    right = "an image of the same group" if probe.config.model.task == "restorer" else "the right answer"
+    what = right if effect.answer == RIGHT else f"“{effect.answer}”"
     return (
         f"From {effect.low} to {effect.high}, all else equal, the probability that the model gives {what} "
         f"changes by {change.value:+.2f} ({change.low:+.2f} to {change.high:+.2f}; up to {margin:.2f} would "
@@ -236,6 +248,17 @@ def _failure_sheets(probe: Probe, parts: Parts) -> dict[str, Sheet]:
         chosen = of.index.to_numpy()[: probe.config.failures.shown]
         sheets[str(group)] = _sheet(parts, found.latents[torch.from_numpy(chosen)], len(chosen))
     return sheets
+
+
+def _restored_sheet(parts: Parts, probe_set: ProbeSet, restorer: Restorer) -> Sheet | None:
+    """Images of every group in turn, and below them what became of them; None where the model raises."""
+    order = np.argsort(probe_set.rows.groupby("group").cumcount().to_numpy(), kind="stable")[:PAIRS_SHOWN]
+    try:
+        sides = restorer.before_after(parts.images(probe_set.latents[torch.from_numpy(order)]))
+    except Exception:  # counted among the failures already
+        return None
+    tiles = [tile for images in sides for tile in as_pixels(images)]
+    return Sheet(encode(mosaic(tiles, len(order), min(TILE, tiles[0].shape[0]), gap=2)), len(tiles))
 
 
 def _pair_sheet(parts: Parts, pairs: Pairs) -> Sheet:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
 OPTIONAL = {
-    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts"
+    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts",
 }
 ENOUGH_DISK = 2 * 2**30
 

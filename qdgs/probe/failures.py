@@ -26,6 +26,7 @@ from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
 from qdgs.stages.bank import as_stored
+from qdgs.stages.scoring import scores_of
 
 FAILURE = 50.0
 """Objective from which on the model prefers a wrong answer."""
@@ -43,7 +44,7 @@ class Failures:
 
     Attributes:
         latents: `(n, latent_dim)`.
-        rows: `group`, `answer`, `loss`, and whether it is `distinct` from those before it.
+        rows: `group`, `answer`, `loss`, whether it is `distinct` from those before it, the guide's measures.
         calls: Images that the model was shown to find them.
     """
 
@@ -240,8 +241,9 @@ def _confirmed(
 ) -> Failures:
     """Of candidates those that are failures indeed, and which are distinct."""
     if not len(latents):
-        rows = pd.DataFrame({"group": [], "answer": [], "loss": [], "distinct": np.zeros(0, dtype=bool)})
-        return Failures(latents, rows, calls)
+        names = ["group", "answer", "loss", *parts.scorer.guide.measure_names]
+        nothing = pd.DataFrame({name: [] for name in names}).assign(distinct=np.zeros(0, dtype=bool))
+        return Failures(latents, nothing, calls)
     images = torch.cat(list(parts.images(latents)))
     read = parts.judge.judge(images)
     groups = parts.problem().group_of(read)
@@ -259,7 +261,9 @@ def _confirmed(
     )
     at = torch.from_numpy(wrong)
     rows["distinct"] = DuplicateFilter(least).keep(embedding.transform(images[at])) if len(wrong) else []
-    return Failures(latents[at], rows.astype({"distinct": bool}), calls)
+    measures = scores_of(parts.scorer, latents[at].to(parts.device), parts.config.run.search.micro_batch)
+    told = rows.astype({"distinct": bool}).join(measures.drop(columns="objective"))
+    return Failures(latents[at], told, calls)
 
 
 def _random_latents(parts: Parts, pool: Pool, n: int) -> Tensor:

@@ -17,10 +17,10 @@ from torch import Tensor
 from qdgs.files import write_text
 from qdgs.probe.effects import RIGHT
 from qdgs.probe.examine import right_answers
-from qdgs.report.archive import MeasureAxis
+from qdgs.report.archive import MeasureAxis, choose_elites
 from qdgs.report.exhibits import Sheet
 from qdgs.report.probe_figures import error_map, errors_by_group, moving_attributes
-from qdgs.report.sheets import as_pixels, mosaic
+from qdgs.report.sheets import Pixels, as_pixels, mosaic
 from qdgs.report.sprites import encode
 from qdgs.report.style import NARROW, WIDE, percent, save
 from qdgs.report.vector import as_svg
@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from qdgs.probe.samples import Parts, ProbeSet
 
 PAIRS_SHOWN = 12
+COLUMNS = 12
 TILE = 72
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Failures where they lie in the archive."""
+
+    sheet: Sheet
+    x: MeasureAxis
+    y: MeasureAxis
 
 
 @dataclass(frozen=True)
@@ -170,6 +180,7 @@ def _context(
         "pair_sheets": {pairs.attribute: _pair_sheet(parts, pairs) for pairs in matched if len(pairs)},
         "failures": probe.failures,
         "failure_sheets": _failure_sheets(probe, parts),
+        "catalogue": _catalogue(probe, parts, probe_set),
         "notes": probe.notes,
         "config": config,
         "judges": _judges(probe),
@@ -248,6 +259,26 @@ def _failure_sheets(probe: Probe, parts: Parts) -> dict[str, Sheet]:
         chosen = of.index.to_numpy()[: probe.config.failures.shown]
         sheets[str(group)] = _sheet(parts, found.latents[torch.from_numpy(chosen)], len(chosen))
     return sheets
+
+
+def _catalogue(probe: Probe, parts: Parts, probe_set: ProbeSet) -> Catalogue | None:
+    """One distinct failure of every cell of a coarse archive, where the guide puts it."""
+    axes = _axes(probe, probe_set)
+    if probe.failures is None or len(axes) < 2:
+        return None
+    found = probe.failures.searched
+    rows = np.flatnonzero(found.rows["distinct"].to_numpy(bool))
+    if not len(rows):
+        return None
+    x, y = axes[:2]
+    chosen = choose_elites(found.rows.iloc[rows], x, y, columns=COLUMNS, rows=COLUMNS)
+    latents = found.latents[torch.from_numpy(rows[chosen["position"].to_numpy()])]
+    pictures = [tile for images in parts.images(latents) for tile in as_pixels(images)]
+    tiles: list[Pixels | None] = [None] * COLUMNS**2
+    for picture, at in zip(pictures, chosen.itertuples(), strict=True):
+        tiles[(COLUMNS - 1 - int(at.row)) * COLUMNS + int(at.column)] = picture
+    sheet = Sheet(encode(mosaic(tiles, COLUMNS, min(64, pictures[0].shape[0]), gap=1)), len(pictures))
+    return Catalogue(sheet, x, y)
 
 
 def _restored_sheet(parts: Parts, probe_set: ProbeSet, restorer: Restorer) -> Sheet | None:

@@ -247,5 +247,5 @@ def _counts(read: pd.DataFrame, attributes: Mapping[str, tuple[str, ...]]) -> Ar
     names = group_names(attributes)
     told = read.loc[read["accepted"].to_numpy(bool), list(attributes)].dropna().astype(str)
     joined = told.agg("/".join, axis=1) if len(told) else pd.Series(dtype=object)
-    counts: Array = joined.value_counts().reindex(list(names), fill_value=0).to_numpy(np.float64)
-    return counts
+    counts = joined.value_counts().reindex(list(names), fill_value=0)
+    return np.asarray(counts, dtype=np.float64)

@@ -15,7 +15,7 @@ from qdgs.files import write_json, write_text
 from qdgs.probe.answers import Answers, Reader
 from qdgs.probe.errors import Confusion, known_confusion
 from qdgs.probe.examine import Examined, examine, failed_ids
-from qdgs.probe.failures import Found, search_failures
+from qdgs.probe.failures import Found, check_failures, search_failures
 from qdgs.probe.kept import Kept, latents_frame
 from qdgs.probe.models import load_probed
 from qdgs.probe.pairs import PairEffect, pair_effect, pairs_table
@@ -28,6 +28,9 @@ from qdgs.run import Step, Watch, unwatched
 from qdgs.stages.frames import write_frame
 
 TABLE = "probe.csv"
+CONFIG = "config.yaml"
+SOMETIMES = ("pairs.csv", "failures.csv", "failures.parquet", "changes.csv")
+"""What only some probes write."""
 LOOKED_AT = 4
 """Images that the model is shown before anything is spent on it."""
 
@@ -70,13 +73,17 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
     """
     from qdgs.report.probe import write_report
 
-    _open(out, config)
+    _check_folder(out)
     model = load_probed(config.model, device=device)
     parts = open_parts(config, device=device)
     restorer = Restorer(model, config.model, parts) if config.model.task == "restorer" else None
     values = parts.attributes.get(config.answers or "", ())
     reader = Reader(model, config.model, values) if restorer is None else restorer.reader
+    searches = config.failures is not None and config.answers is not None
+    if searches:
+        check_failures(parts)
     _look(reader, parts)
+    write_text(out / CONFIG, dump_probe(config))
     kept = Kept(out / "kept", config)
     watch(Step("probe: images", 0, 4, "parts"))
     pool = kept.pool(parts)
@@ -107,13 +114,9 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
         for pairs in matched
     ]
     watch(Step("probe: failures", 3, 4, "parts"))
-    found = None
-    if config.failures is not None and config.answers is not None:
-        found = search_failures(parts, reader, pool)
+    found = search_failures(parts, reader, pool) if searches else None
     result = Probe(out, config, examined, effects, found, _notes(parts, probe_set, config))
-    _write(result, answers, probe_set)
-    if restorer is not None:
-        write_text(out / "changes.csv", changes_table(answers, probe_set).to_csv(index=False))
+    _write(result, answers, probe_set, None if restorer is None else changes_table(answers, probe_set))
     write_report(result, parts, probe_set, answers, matched, restorer)
     watch(Step("probe: failures", 4, 4, "parts"))
     return result
@@ -132,8 +135,9 @@ def prior_of(parts: Parts, pool: Pool) -> np.ndarray:
     return counts
 
 
-def _open(out: Path, config: ProbeConfig) -> None:
-    path = out / "config.yaml"
+def _check_folder(out: Path) -> None:
+    """Refuse a folder of something else."""
+    path = out / CONFIG
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: expected a folder, got a file; choose another --out")
     if path.is_file():
@@ -143,7 +147,6 @@ def _open(out: Path, config: ProbeConfig) -> None:
             raise InputError(f"{out}: expected the folder of a probe, got that of a {kind}")
     elif out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: expected a new or empty folder, got one with files; choose another --out")
-    write_text(path, dump_probe(config))
 
 
 def _look(reader: Reader, parts: Parts) -> None:
@@ -176,7 +179,9 @@ def _notes(parts: Parts, probe_set: ProbeSet, config: ProbeConfig) -> tuple[str,
     return (judged, agreed, *(f"{note[:1].upper()}{note[1:]}." for note in probe_set.notes))
 
 
-def _write(probe: Probe, answers: Answers, probe_set: ProbeSet) -> None:
+def _write(probe: Probe, answers: Answers, probe_set: ProbeSet, changes: pd.DataFrame | None) -> None:
+    for name in SOMETIMES:  # of another model that was probed in this folder
+        (probe.path / name).unlink(missing_ok=True)
     out, examined = probe.path, probe.examined
     tables: dict[str, pd.DataFrame] = {
         TABLE: examined.probe_table,
@@ -189,6 +194,8 @@ def _write(probe: Probe, answers: Answers, probe_set: ProbeSet) -> None:
         tables["pairs.csv"] = pairs_table(probe.pairs)
     if probe.failures is not None:
         tables["failures.csv"] = probe.failures.table
+    if changes is not None:
+        tables["changes.csv"] = changes
     for name, table in tables.items():
         write_text(out / name, table.to_csv(index=False, float_format="%.6g"))
     told = {f"p_{value}": answers.probabilities[:, at] for at, value in enumerate(answers.values)}

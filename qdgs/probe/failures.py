@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from qdgs.config import SearchConfig
@@ -19,6 +20,7 @@ from qdgs.fairness.intervals import Array
 from qdgs.generators.base import check_images
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
 from qdgs.judges.base import Judge
+from qdgs.mistakes import sentence
 from qdgs.parts import load_judge
 from qdgs.probe.answers import Answers, Reader
 from qdgs.probe.samples import SEARCHING, Parts, Pool
@@ -161,6 +163,16 @@ class FailureScore:
         return below
 
 
+def check_failures(parts: Parts) -> None:
+    """See that failures can be searched for, before anything is spent.
+
+    Raises:
+        ConfigError: No judge but the auditor tells the right answer, or a key of the search does not hold.
+    """
+    _teacher(parts)
+    _search_config(parts)
+
+
 def search_failures(parts: Parts, reader: Reader, pool: Pool) -> Found:
     """Search for failures, and look for them among as many random samples.
 
@@ -244,10 +256,8 @@ def _confirmed(
         names = ["group", "answer", "loss", *parts.scorer.guide.measure_names]
         nothing = pd.DataFrame({name: [] for name in names}).assign(distinct=np.zeros(0, dtype=bool))
         return Failures(latents, nothing, calls)
-    images = torch.cat(list(parts.images(latents)))
-    read = parts.judge.judge(images)
+    read, answers, embedded = _looked_at(parts, reader, latents, embedding)
     groups = parts.problem().group_of(read)
-    answers = reader.read([images])
     assert parts.config.answers is not None
     truth = pd.Index(answers.values).get_indexer(pd.Index(read[parts.config.answers], dtype=object))
     known = read["accepted"].to_numpy(bool) & groups.notna().to_numpy() & ~answers.failed
@@ -260,10 +270,22 @@ def _confirmed(
         }
     )
     at = torch.from_numpy(wrong)
-    rows["distinct"] = DuplicateFilter(least).keep(embedding.transform(images[at])) if len(wrong) else []
+    rows["distinct"] = DuplicateFilter(least).keep(embedded[wrong])
     measures = scores_of(parts.scorer, latents[at].to(parts.device), parts.config.run.search.micro_batch)
     told = rows.astype({"distinct": bool}).join(measures.drop(columns="objective"))
     return Failures(latents[at], told, calls)
+
+
+def _looked_at(
+    parts: Parts, reader: Reader, latents: Tensor, embedding: PixelEmbedding
+) -> tuple[pd.DataFrame, Answers, Array]:
+    """What the judges read, the model answers and the embedding is, batch by batch."""
+    read, answers, embedded = [], [], []
+    for images in parts.images(latents):
+        read.append(parts.judge.judge(images))
+        answers.append(reader.read([images]))
+        embedded.append(embedding.transform(images))
+    return pd.concat(read, ignore_index=True), Answers.joined(answers), np.concatenate(embedded)
 
 
 def _random_latents(parts: Parts, pool: Pool, n: int) -> Tensor:
@@ -306,4 +328,8 @@ def _search_config(parts: Parts) -> SearchConfig:
         "reservoir": 1,
         "seconds": None,
     }
-    return SearchConfig.model_validate({**run, **own, **settings.search})
+    data = {**run, **own, **settings.search}
+    try:
+        return SearchConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"failures.search.{sentence(error, data, SearchConfig)}") from None

@@ -59,6 +59,7 @@ def test_another_model_is_probed_with_the_same_images(folder, config_of):
     assert fair.examined.cause is None
     assert all(finding.p > 0.05 for finding in fair.examined.findings)
     assert fair.examined.overall < 0.1
+    assert not (folder / "failures.csv").exists()
     assert "No attribute was found" in (folder / "report.html").read_text()
 
 
@@ -115,6 +116,7 @@ def test_differences_are_those_of_the_groups(biased_folder):
         ("probed:Seven", "seed=0", r"model: expected outputs .* got \(4, 7\)"),
         ("probed:Nothing", "seed=0", "unknown 'Nothing' in 'probed'"),
         ("probed:ByShape", "model.values=[tall, round]", "model.values: unknown 'round'"),
+        ("probed:ByShape", "failures.search={emiters: 2}", r"failures\.search\.emiters: unknown key"),
     ],
 )
 def test_a_model_that_does_not_fit_is_told_before_an_image_is_drawn(
@@ -122,7 +124,7 @@ def test_a_model_that_does_not_fit_is_told_before_an_image_is_drawn(
 ):
     with pytest.raises((InputError, ConfigError), match=sentence):
         probe_model(config_of(model, override), tmp_path / "run")
-    assert not (tmp_path / "run" / "kept").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, config_of, finished_folder):

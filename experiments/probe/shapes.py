@@ -44,7 +44,7 @@ from qdgs.probe.examine import examine
 from qdgs.probe.failures import search_failures
 from qdgs.probe.kept import Kept
 from qdgs.probe.models import load_probed
-from qdgs.probe.samples import open_parts
+from qdgs.probe.samples import RESAMPLING, open_parts
 from qdgs.probe_config import ProbeConfig, ProbedConfig, parse_probe
 from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.training.augmentation import rotate_randomly
@@ -208,7 +208,7 @@ def row_of(study: Study, bias: float, seed: int) -> dict[str, Any]:
     examined = examine(
         answers,
         images,
-        stream(seed, Stream.PROBING, 0),
+        stream(seed, Stream.PROBING, RESAMPLING),
         attribute="shape",
         settings=config.findings,
         confusion=confusion_of(parts),
@@ -270,12 +270,10 @@ def carry_out(
         searched = study.out / "failures.csv"
         search = pool.submit(failures_of, study, cells[0][1]) if failures and not searched.exists() else None
         for future in as_completed(waiting):
-            rows = pd.concat([rows, pd.DataFrame([future.result()])], ignore_index=True)
+            rows = pd.DataFrame([*rows.to_dict("records"), future.result()], columns=COLUMNS)
             rows = rows.sort_values(["bias", "classifier"], ascending=[False, True], ignore_index=True)
             _save(study.out / "ranking.csv", rows)
-            print(
-                rows.tail(1).to_string(index=False) if len(rows) < 2 else _line(future.result()), flush=True
-            )
+            print(_line(future.result()), flush=True)
         if search is not None:
             _save(searched, pd.DataFrame([search.result()]))
     _save(study.out / "correlation.csv", correlations(rows))

@@ -275,8 +275,9 @@ def _catalogue(probe: Probe, parts: Parts, probe_set: ProbeSet) -> Catalogue | N
     latents = found.latents[torch.from_numpy(rows[chosen["position"].to_numpy()])]
     pictures = [tile for images in parts.images(latents) for tile in as_pixels(images)]
     tiles: list[Pixels | None] = [None] * COLUMNS**2
-    for picture, at in zip(pictures, chosen.itertuples(), strict=True):
-        tiles[(COLUMNS - 1 - int(at.row)) * COLUMNS + int(at.column)] = picture
+    places = (COLUMNS - 1 - chosen["row"].to_numpy(np.int64)) * COLUMNS + chosen["column"].to_numpy(np.int64)
+    for picture, place in zip(pictures, places.tolist(), strict=True):
+        tiles[place] = picture
     sheet = Sheet(encode(mosaic(tiles, COLUMNS, min(64, pictures[0].shape[0]), gap=1)), len(pictures))
     return Catalogue(sheet, x, y)
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from qdgs.datasets.drawing import biased_shapes
 from qdgs.errors import InputError
+from qdgs.probe.models import load_probed
+from qdgs.probe_config import ProbedConfig
 
 PATH = Path(__file__).parents[2] / "experiments" / "probe" / "shapes.py"
 
@@ -51,7 +53,7 @@ def test_a_classifier_of_an_earlier_study_is_taken_and_others_are_trained_once(s
     written = made.stat().st_mtime_ns
     assert there.classifier(0.95, 0).stat().st_mtime_ns == written
     images, _, _ = biased_shapes(4, 0.5, np.random.default_rng(0))
-    assert torch.jit.load(str(made))(images).shape == (4,)
+    assert load_probed(ProbedConfig(path=str(made)))(images).shape == (4,)
 
 
 def test_ranks_are_compared_within_a_seed(study):

@@ -38,7 +38,7 @@ def test_a_model_that_gives_images_back_as_they_were_changes_nothing(parts, prob
     config = config_of("probed:Reddener", *RESTORER, "model.options={strong: 0.0}")
     restorer = Restorer(load_probed(config.model), config.model, parts)
     images = torch.cat(list(parts.images(probe_set.latents[:32])))
-    torch.testing.assert_close(restorer.restored(images), images, atol=0.02, rtol=0)
+    torch.testing.assert_close(restorer.restored(images), images, atol=0.06, rtol=0)
     answers = restorer.reader.read([images])
     told = [answers.values[place] for place in answers.given]
     assert told == probe_set.rows["group"].tolist()[:32]

@@ -253,15 +253,15 @@ def _confirmed(
 ) -> Failures:
     """Of candidates those that are failures indeed, and which are distinct."""
     if not len(latents):
-        names = ["group", "answer", "loss", *parts.scorer.guide.measure_names]
-        nothing = pd.DataFrame({name: [] for name in names}).assign(distinct=np.zeros(0, dtype=bool))
-        return Failures(latents, nothing, calls)
+        return _nothing(parts, latents, calls)
     read, answers, embedded = _looked_at(parts, reader, latents, embedding)
     groups = parts.problem().group_of(read)
     assert parts.config.answers is not None
     truth = pd.Index(answers.values).get_indexer(pd.Index(read[parts.config.answers], dtype=object))
     known = read["accepted"].to_numpy(bool) & groups.notna().to_numpy() & ~answers.failed
     wrong = np.flatnonzero(known & (answers.given != truth))
+    if not len(wrong):
+        return _nothing(parts, latents, calls)
     rows = pd.DataFrame(
         {
             "group": groups.to_numpy()[wrong],
@@ -274,6 +274,12 @@ def _confirmed(
     measures = scores_of(parts.scorer, latents[at].to(parts.device), parts.config.run.search.micro_batch)
     told = rows.astype({"distinct": bool}).join(measures.drop(columns="objective"))
     return Failures(latents[at], told, calls)
+
+
+def _nothing(parts: Parts, latents: Tensor, calls: int) -> Failures:
+    names = ["group", "answer", "loss", *parts.scorer.guide.measure_names]
+    rows = pd.DataFrame({name: pd.Series(dtype=object) for name in names})
+    return Failures(latents[:0], rows.assign(distinct=np.zeros(0, dtype=bool)), calls)
 
 
 def _looked_at(

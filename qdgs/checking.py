@@ -11,6 +11,7 @@ from qdgs import needs
 from qdgs.compare_config import CompareConfig, load_compare
 from qdgs.config import RunConfig, load_config, read_mapping
 from qdgs.errors import MissingModelError, MissingPackageError
+from qdgs.probe_config import ProbeConfig, load_probe
 from qdgs.recognition_config import RecognitionConfig, load_recognition
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ def load_any(path: Path, overrides: Sequence[str] = ()) -> needs.AnyConfig:
     kind = read_mapping(path).get("kind")
     if kind == "compare":
         return load_compare(path, overrides)
+    if kind == "probe":
+        return load_probe(str(path), overrides=overrides)
     if kind == "recognition":
         return load_recognition(path, overrides)
     return load_config(path, overrides)
@@ -39,6 +42,8 @@ def check_file(path: Path, overrides: Sequence[str] = ()) -> list[str]:
     config = load_any(path, overrides)
     if isinstance(config, CompareConfig):
         return [*check_config(config.run), f"{_count_cells(config, path.parent)} cells"]
+    if isinstance(config, ProbeConfig):
+        return [*check_config(config.run), *_absent_model(config)]
     return check_config(config)
 
 
@@ -62,7 +67,7 @@ def fetch_config(config: needs.AnyConfig) -> str:
     """
     fetched = needs.fetch(config)
     done = f"fetched {' and '.join(fetched)}" if fetched else "nothing to fetch"
-    absent, _ = _look_at_parts(config.run if isinstance(config, CompareConfig) else config)
+    absent, _ = _look_at_parts(config.run if isinstance(config, CompareConfig | ProbeConfig) else config)
     return "; ".join([done, *(f"cannot be fetched: {sentence}" for sentence in absent)])
 
 
@@ -74,6 +79,15 @@ def _count_cells(config: CompareConfig, folder: Path) -> int:
     for method in config.methods:
         bench.sampler(method)
     return len(bench.cells())
+
+
+def _absent_model(config: ProbeConfig) -> list[str]:
+    """Whether the model that is to be probed is there."""
+    from qdgs.probe.models import load_probed
+
+    absent: list[str] = []
+    _tried(lambda: load_probed(config.model), None, absent)
+    return [f"cannot run yet: {sentence}" for sentence in absent]
 
 
 def _look_at_parts(config: RunConfig | RecognitionConfig) -> tuple[list[str], list[str]]:

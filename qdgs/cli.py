@@ -15,6 +15,7 @@ import typer
 from qdgs.console import do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
 from qdgs.errors import InputError, QdgsError, is_out_of_memory
 from qdgs.options import Config, Device, Log, Out, RunFolder, Set, device_of
+from qdgs.probe_cli import amplification, probe
 from qdgs.recognition_cli import recognition
 from qdgs.sets_cli import certify, export, merge, top_up
 from qdgs.setup_cli import init, schema
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(recognition, name="recognition")
+app.command()(probe)
+app.command()(amplification)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,7 +73,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
         given = sys.argv[1:] if arguments is None else arguments
-        again = "the same command" if "recognition" in given[:1] else "qdgs resume RUN"
+        again = "the same command" if {"recognition", "probe"} & set(given[:1]) else "qdgs resume RUN"
         return _fail(f"interrupted; what was done is saved, go on with {again}", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 

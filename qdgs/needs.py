@@ -10,11 +10,12 @@ from qdgs.compare_config import CompareConfig
 from qdgs.config import PROMPTS, RunConfig
 from qdgs.generators.base import SOURCES as GENERATOR_SOURCES
 from qdgs.judges.base import SOURCES as JUDGE_SOURCES
+from qdgs.probe_config import ProbeConfig
 from qdgs.recognition_config import RecognitionConfig
 from qdgs.registry import resolve
 from qdgs.roles import Named
 
-AnyConfig = RunConfig | CompareConfig | RecognitionConfig
+AnyConfig = RunConfig | CompareConfig | ProbeConfig | RecognitionConfig
 
 
 class Source(Protocol):
@@ -54,7 +55,7 @@ def source_of_samples(config: RecognitionConfig) -> Source | None:
 
 def sources(config: AnyConfig) -> list[Source]:
     """All of them, each once."""
-    config = config.run if isinstance(config, CompareConfig) else config
+    config = config.run if isinstance(config, CompareConfig | ProbeConfig) else config
     if isinstance(config, RecognitionConfig):
         found = [source_of_samples(config)]
     else:

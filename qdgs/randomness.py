@@ -25,6 +25,7 @@ class Stream(IntEnum):
     REPORT = 30
     LABELLING = 31
     SPLITS = 32
+    PROBING = 40
 
 
 def stream(seed: int, name: Stream, index: int = 0) -> np.random.Generator:

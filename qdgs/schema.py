@@ -18,7 +18,7 @@ def schema_text(kind: str = "run") -> str:
     """The schema of a kind of configuration as JSON; what it lets through may still be refused.
 
     Args:
-        kind: "run", "compare" or "recognition".
+        kind: "run", "compare", "probe" or "recognition".
 
     Raises:
         InputError: The kind is unknown.
@@ -59,6 +59,12 @@ def _compare() -> type[BaseModel]:
     return CompareConfig
 
 
+def _probe() -> type[BaseModel]:
+    from qdgs.probe_config import ProbeConfig
+
+    return ProbeConfig
+
+
 def _recognition() -> type[BaseModel]:
     from qdgs.recognition_config import RecognitionConfig
 
@@ -68,6 +74,7 @@ def _recognition() -> type[BaseModel]:
 KINDS: dict[str, Callable[[], type[BaseModel]]] = {
     "run": _run,
     "compare": _compare,
+    "probe": _probe,
     "recognition": _recognition,
 }
 NAME = {"type": "string", "description": "its name alone"}

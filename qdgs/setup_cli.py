@@ -49,7 +49,7 @@ def init(
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(help="run, compare or recognition.")] = "run",
+    kind: Annotated[str, typer.Argument(help="run, compare, probe or recognition.")] = "run",
     out: Annotated[Path | None, typer.Option(help="A file.  [default: print it]")] = None,
 ) -> None:
     """Tell the JSON Schema of a kind of configuration, for editors."""

@@ -63,14 +63,17 @@ class ImageClassifier:
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`; see `Judge`."""
+        (attribute,) = self.attributes
+        return read_logits(self.attributes, {attribute: self.logits(images)}, confidence=self.confidence)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits `(batch_size, values)` of the values, for images `(batch_size, 3, height, width)`."""
         pixels = (images.detach() * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         inputs = self._processor(images=list(pixels), return_tensors="pt", input_data_format="channels_first")
         device = next(self.network.parameters()).device
         with torch.no_grad():
             logits = self.network(inputs["pixel_values"].to(device)).logits.float()
-        of_values = torch.stack([logits[:, rows].logsumexp(dim=1) for rows in self._rows], dim=1)
-        (attribute,) = self.attributes
-        return read_logits(self.attributes, {attribute: of_values}, confidence=self.confidence)
+        return torch.stack([logits[:, rows].logsumexp(dim=1) for rows in self._rows], dim=1)
 
 
 def _folder(path: object, place: str) -> Path:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "open-clip-torch", "ribs", "numpy", "pandas", "pyarrow", "scikit-learn")
 OPTIONAL = {
-    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts"
+    "ray": "work in several processes, on one machine or many",
+    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts",
 }
 ENOUGH_DISK = 2 * 2**30
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from qdgs.config import RunConfig
 from qdgs.errors import ConfigError
 from qdgs.generators.base import Generator, check_images
 from qdgs.guides.base import SearchGuide
@@ -85,15 +86,20 @@ class Scorer:
 
 def load_scorer(run: Run, *, device: Device) -> Scorer:
     """The function of latents that a run searches."""
-    generator = load_generator(run.config.generator, device=device)
-    guide = load_guide(run.config.guide, device=device)
+    return scorer_of(run.config, device=device)
+
+
+def scorer_of(config: RunConfig, *, device: Device) -> Scorer:
+    """The function of latents that a run of this configuration searches."""
+    generator = load_generator(config.generator, device=device)
+    guide = load_guide(config.guide, device=device)
     wanted = getattr(guide, "image_size", None)
     if wanted not in (None, generator.image_size):
         raise ConfigError(
             f"guide: expected one for the generator's images of {generator.image_size} pixels, got "
-            f"{run.config.guide.who} for images of {wanted}; let it resize them, or take its image_size away"
+            f"{config.guide.who} for images of {wanted}; let it resize them, or take its image_size away"
         )
-    return Scorer(generator, guide, seed=run.config.seed)
+    return Scorer(generator, guide, seed=config.seed)
 
 
 def scores_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> pd.DataFrame:

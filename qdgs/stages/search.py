@@ -20,9 +20,11 @@ from qdgs.search import checkpoint
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Progress, Search
+from qdgs.search.workers import Workers
 from qdgs.stages.frames import write_frame
 from qdgs.stages.judges import check_judges
 from qdgs.stages.scoring import Scorer, load_scorer
+from qdgs.stages.workers import search_workers
 
 CHECKPOINT = "search/checkpoint.bin"
 ARCHIVE = "search/archive.parquet"
@@ -64,7 +66,15 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     """
     scorer = load_scorer(run, device=device)
     check_judges(run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide)
-    search = _search(run, scorer, device=device, anew=anew)
+    with search_workers(run.config, scorer) as workers:
+        search = _search(run, scorer, workers, device=device, anew=anew)
+        _settle_and_drive(run, search, watch)
+    write_frame(run.path / ARCHIVE, search.archive_frame())
+    write_frame(run.path / RESERVOIR, search.reservoir_frame())
+    return _numbers(search.progress())
+
+
+def _settle_and_drive(run: Run, search: Search, watch: Watch) -> None:
     settled = {"search": search.config.model_dump(mode="json"), "calibration": search.calibration.as_dict()}
     write_json(run.path / SETTLED, settled)
     metrics = _Metrics.until(run.path / METRICS, search.evaluations)
@@ -74,9 +84,6 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
         if search.between_iterations:
             checkpoint.save(search, run.path / CHECKPOINT, config=_read_by_search(run.config))
         metrics.write()
-    write_frame(run.path / ARCHIVE, search.archive_frame())
-    write_frame(run.path / RESERVOIR, search.reservoir_frame())
-    return _numbers(search.progress())
 
 
 def budget(run: Run, search: Search) -> tuple[int, float | None]:
@@ -89,12 +96,14 @@ def budget(run: Run, search: Search) -> tuple[int, float | None]:
     return evaluations, run.config.search.seconds
 
 
-def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
+def _search(run: Run, scorer: Scorer, workers: Workers | None, *, device: str, anew: bool) -> Search:
     path = run.path / CHECKPOINT
     prior = scorer.generator.sample_latents
     if path.exists() and not anew:
         known = _read_by_search(run.config)
-        return checkpoint.load(path, score=scorer, sample_prior=prior, device=device, config=known)
+        return checkpoint.load(
+            path, score=scorer, sample_prior=prior, device=device, config=known, workers=workers
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     return Search.begin(
         run.config.search,
@@ -105,6 +114,7 @@ def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
         sample_prior=prior,
         seed=run.config.seed,
         device=device,
+        workers=workers,
     )
 
 

@@ -1,0 +1,218 @@
+"""Ray, connected to and left again: what everything that runs on several machines has in common."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qdgs.errors import InputError, MissingPackageError, QdgsError
+from qdgs.workers_config import OWN, RUNNING, WorkersConfig
+
+ANSWER_SECONDS = 10.0
+"""How long an address may take to answer."""
+
+OBJECT_STORE = 256 * 2**20
+"""Bytes of shared memory of a Ray of our own: what workers send each other is small."""
+
+TRIES = 3
+"""How often a task is begun whose process dies, before it is given up."""
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
+"""Type of the first frame that a server of HTTP/2 (and so of gRPC, which Ray speaks) sends."""
+
+
+class Outcome(NamedTuple):
+    """What became of one of several tasks.
+
+    Attributes:
+        task: Which one.
+        value: What it returned; None where it failed.
+        error: Why it failed, as it was raised there; None where it did not.
+    """
+
+    task: int
+    value: Any
+    error: Exception | None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process of Ray needs to find what this process finds.
+
+    Attributes:
+        folder: The working directory, for relative paths.
+        modules: Folders that modules are imported from.
+        parts: Generators, guides and judges that the user has registered, by registry.
+        threads: Threads of a CPU that the process may use.
+    """
+
+    folder: Path
+    modules: tuple[str, ...]
+    parts: dict[str, dict[str, Any]]
+    threads: int
+
+    @classmethod
+    def here(cls, threads: int) -> Surroundings:
+        """Those of this process."""
+        parts = {
+            place: {name: part for name, part in registry.items() if not _is_shipped(part)}
+            for place, registry in _registries().items()
+        }
+        return cls(Path.cwd(), tuple(path for path in sys.path if path), parts, threads)
+
+    def enter(self) -> None:
+        """Make them those of this process; folders that are not on this machine are left out."""
+        if self.folder.is_dir():
+            os.chdir(self.folder)
+        sys.path += [path for path in self.modules if path not in sys.path and Path(path).exists()]
+        for place, registry in _registries().items():
+            registry.update(self.parts[place])
+        import torch
+
+        torch.set_num_threads(self.threads)
+
+
+@contextmanager
+def connected(config: WorkersConfig) -> Iterator[Any]:
+    """Ray, with what `config` asks for; left again at the end, and stopped where it was started for this.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        InputError: The address does not answer, or there are fewer GPUs or CPUs than asked for.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():  # the caller's own, who leaves it too
+        _check_resources(ray, config)
+        yield ray
+        return
+    try:
+        _connect(ray, config)
+        _check_resources(ray, config)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def each(
+    ray: Any, config: WorkersConfig, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+) -> Iterator[Outcome]:
+    """Call a function with the arguments of each task, as many at a time as there are workers.
+
+    Outcomes come as tasks end. A task whose process or machine is lost is begun again elsewhere, so that it
+    must be safe to repeat.
+
+    Args:
+        ray: Connected.
+        config: How many workers, and what each is given.
+        function: Importable where the workers are.
+        tasks: Arguments of each call.
+    """
+    needs = {"num_cpus": config.threads, "num_gpus": config.gpus_per_worker, "max_retries": TRIES - 1}
+    remote = ray.remote(**needs)(_call)
+    surroundings = ray.put(Surroundings.here(config.threads))
+    waiting = list(reversed(range(len(tasks))))
+    running: dict[Any, int] = {}
+    while waiting or running:
+        while waiting and len(running) < config.count:
+            index = waiting.pop()
+            running[remote.remote(surroundings, function, tasks[index])] = index
+        done, _ = ray.wait(list(running), num_returns=1)
+        yield _outcome(ray, running.pop(done[0]), done[0])
+
+
+def raised(error: Exception) -> Exception:
+    """What was raised in a process of Ray, as it was there; what Ray itself has to say in one sentence."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return cause
+    return QdgsError(f"workers: {first_line(error)}")
+
+
+def _call(surroundings: Surroundings, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    surroundings.enter()
+    return function(*arguments)
+
+
+def _outcome(ray: Any, index: int, reference: Any) -> Outcome:
+    try:
+        return Outcome(index, ray.get(reference), None)
+    except ray.exceptions.RayError as error:
+        return Outcome(index, None, raised(error))
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that qdgs runs
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise MissingPackageError(
+            "workers.kind: ray needs an optional package: pip install 'qdgs[ray]'"
+        ) from None
+    return ray
+
+
+def _connect(ray: Any, config: WorkersConfig) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if config.address == OWN:
+        cpus = config.count * config.threads
+        ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
+        return
+    address = os.environ.get("RAY_ADDRESS", RUNNING) if config.address == RUNNING else config.address
+    if address != RUNNING and not _answers(address):
+        raise InputError(f"workers.address: expected the head of a Ray cluster, got no answer from {address}")
+    try:
+        ray.init(address, **quiet)
+    except (Exception, SystemExit) as error:  # Ray exits where a cluster does not let it in
+        raise InputError(
+            f"workers.address: expected the head of a Ray cluster at {address}: {first_line(error)}"
+        ) from None
+
+
+def _answers(address: str) -> bool:
+    """Whether an address speaks Ray's protocol; Ray itself takes two minutes to say that it does not."""
+    host, _, port = address.rpartition(":")
+    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as line:
+        line.sendall(_HTTP2_PREFACE)
+        head = line.recv(9)
+        return len(head) > 3 and head[3] == _SETTINGS
+    return False
+
+
+def _check_resources(ray: Any, config: WorkersConfig) -> None:
+    there = ray.cluster_resources()
+    for key, each_needs, name in (
+        ("gpus_per_worker", config.gpus_per_worker, "GPU"),
+        ("threads", config.threads, "CPU"),
+    ):
+        wanted, found = config.count * each_needs, there.get(name, 0.0)
+        if wanted > found:
+            raise InputError(
+                f"workers.{key}: expected at most the {found:g} {name}s that Ray has, got {config.count} "
+                f"workers × {each_needs:g} = {wanted:g}"
+            )
+
+
+def _registries() -> dict[str, dict[str, Any]]:
+    from qdgs.generators.base import GENERATORS
+    from qdgs.guides.base import GUIDES
+    from qdgs.judges.base import JUDGES
+
+    return {"generators": GENERATORS, "guides": GUIDES, "judges": JUDGES}
+
+
+def _is_shipped(part: Any) -> bool:
+    return isinstance(part, str) and part.startswith("qdgs.")
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

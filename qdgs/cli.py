@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdgs.errors import InputError, QdgsError
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.options import Config, Device, Out, RunFolder, Set, Shard, device_of
 from qdgs.recognition_cli import recognition
+from qdgs.sweep_cli import sweep
 
 if TYPE_CHECKING:
     from qdgs.display import Bar
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(recognition, name="recognition")
+app.command()(sweep)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,12 +128,7 @@ def flatten(run_folder: RunFolder, set_: Set = None, device: Device = "auto") ->
 
 
 @app.command()
-def render(
-    run_folder: RunFolder,
-    shard: Annotated[str | None, typer.Option(metavar="i/N", help="Only part i of N, from 0.")] = None,
-    set_: Set = None,
-    device: Device = "auto",
-) -> None:
+def render(run_folder: RunFolder, shard: Shard = None, set_: Set = None, device: Device = "auto") -> None:
     """Render the images of the dataset from its manifest."""
     part = _shard(shard)
     bare = not (run_folder / "config.yaml").exists() and (run_folder / "dataset/manifest.parquet").exists()
@@ -145,9 +142,9 @@ def render(
 
 
 @app.command()
-def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+def audit(run_folder: RunFolder, shard: Shard = None, set_: Set = None, device: Device = "auto") -> None:
     """Let the auditor grade the dataset beside as many random samples."""
-    _do(_opened(run_folder, set_), "audit", device)
+    _do(_opened(run_folder, set_), "audit", device, shard=_shard(shard))
 
 
 @app.command()

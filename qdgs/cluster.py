@@ -24,6 +24,12 @@ OBJECT_STORE = 256 * 2**20
 TRIES = 3
 """How often a task is begun whose process dies, before it is given up."""
 
+_QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told that qdgs runs
+    "RAY_worker_register_timeout_seconds": "300",  # a busy machine is slow to import torch
+    "RAY_prestart_worker_first_driver": "0",  # processes that nobody asked for
+}
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4
 """Type of the first frame that a server of HTTP/2 (and so of gRPC, which Ray speaks) sends."""
@@ -44,40 +50,51 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What a process of Ray needs to find what this process finds.
+class Parcel:
+    """Something for a process of Ray, and what that process needs to find what this one finds.
 
     Attributes:
         folder: The working directory, for relative paths.
         modules: Folders that modules are imported from.
-        parts: Generators, guides and judges that the user has registered, by registry.
+        environment: Variables of qdgs.
         threads: Threads of a CPU that the process may use.
+        content: The thing, and the parts that the user has registered, pickled.
     """
 
     folder: Path
     modules: tuple[str, ...]
-    parts: dict[str, dict[str, Any]]
+    environment: dict[str, str]
     threads: int
+    content: bytes
 
     @classmethod
-    def here(cls, threads: int) -> Surroundings:
-        """Those of this process."""
-        parts = {
-            place: {name: part for name, part in registry.items() if not _is_shipped(part)}
-            for place, registry in _registries().items()
-        }
-        return cls(Path.cwd(), tuple(path for path in sys.path if path), parts, threads)
+    def of(cls, thing: Any, threads: int) -> Parcel:
+        """Pack a thing; functions and classes that cannot be imported travel whole."""
+        from ray import cloudpickle
 
-    def enter(self) -> None:
-        """Make them those of this process; folders that are not on this machine are left out."""
+        parts = {place: _brought(registry) for place, registry in _registries().items()}
+        content = cloudpickle.dumps((parts, thing))
+        modules = tuple(path for path in sys.path if path)
+        environment = {key: value for key, value in os.environ.items() if key.startswith("QDGS_")}
+        return cls(Path.cwd(), modules, environment, threads, content)
+
+    def open(self) -> Any:
+        """Make the surroundings those of this process, and unpack the thing.
+
+        Folders that are not on this machine are left out.
+        """
+        import torch
+        from ray import cloudpickle
+
+        torch.set_num_threads(self.threads)
+        os.environ.update(self.environment)
         if self.folder.is_dir():
             os.chdir(self.folder)
         sys.path += [path for path in self.modules if path not in sys.path and Path(path).exists()]
+        parts, thing = cloudpickle.loads(self.content)
         for place, registry in _registries().items():
-            registry.update(self.parts[place])
-        import torch
-
-        torch.set_num_threads(self.threads)
+            registry.update(parts[place])
+        return thing
 
 
 @contextmanager
@@ -112,20 +129,24 @@ def each(
     Args:
         ray: Connected.
         config: How many workers, and what each is given.
-        function: Importable where the workers are.
+        function: Called in a process of its own.
         tasks: Arguments of each call.
     """
     needs = {"num_cpus": config.threads, "num_gpus": config.gpus_per_worker, "max_retries": TRIES - 1}
-    remote = ray.remote(**needs)(_call)
-    surroundings = ray.put(Surroundings.here(config.threads))
+    remote, parcel = ray.remote(**needs)(_call), ray.put(Parcel.of(function, config.threads))
     waiting = list(reversed(range(len(tasks))))
     running: dict[Any, int] = {}
     while waiting or running:
         while waiting and len(running) < config.count:
             index = waiting.pop()
-            running[remote.remote(surroundings, function, tasks[index])] = index
+            running[remote.remote(parcel, tasks[index])] = index
         done, _ = ray.wait(list(running), num_returns=1)
         yield _outcome(ray, running.pop(done[0]), done[0])
+
+
+def device_of(config: WorkersConfig) -> str:
+    """Where models work in a worker."""
+    return "cuda" if config.gpus_per_worker else "cpu"
 
 
 def raised(error: Exception) -> Exception:
@@ -136,9 +157,8 @@ def raised(error: Exception) -> Exception:
     return QdgsError(f"workers: {first_line(error)}")
 
 
-def _call(surroundings: Surroundings, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    surroundings.enter()
-    return function(*arguments)
+def _call(parcel: Parcel, arguments: tuple[Any, ...]) -> Any:
+    return parcel.open()(*arguments)
 
 
 def _outcome(ray: Any, index: int, reference: Any) -> Outcome:
@@ -149,7 +169,8 @@ def _outcome(ray: Any, index: int, reference: Any) -> Outcome:
 
 
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that qdgs runs
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
     try:
         import ray
         import ray.exceptions
@@ -160,17 +181,29 @@ def _import_ray() -> Any:
     return ray
 
 
+def _start(ray: Any, cpus: int) -> None:
+    """Start a Ray of our own; it gives itself half a minute, which a busy machine may need twice."""
+    for attempt in range(TRIES):
+        try:
+            ray.init(
+                "local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE, **_QUIET
+            )
+            return
+        except (Exception, SystemExit) as error:
+            ray.shutdown()
+            if attempt == TRIES - 1:
+                raise QdgsError(f"workers: Ray cannot be started here: {first_line(error)}") from error
+
+
 def _connect(ray: Any, config: WorkersConfig) -> None:
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.address == OWN:
-        cpus = config.count * config.threads
-        ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
+        _start(ray, config.count * config.threads)
         return
     address = os.environ.get("RAY_ADDRESS", RUNNING) if config.address == RUNNING else config.address
     if address != RUNNING and not _answers(address):
         raise InputError(f"workers.address: expected the head of a Ray cluster, got no answer from {address}")
     try:
-        ray.init(address, **quiet)
+        ray.init(address, **_QUIET)
     except (Exception, SystemExit) as error:  # Ray exits where a cluster does not let it in
         raise InputError(
             f"workers.address: expected the head of a Ray cluster at {address}: {first_line(error)}"
@@ -209,8 +242,10 @@ def _registries() -> dict[str, dict[str, Any]]:
     return {"generators": GENERATORS, "guides": GUIDES, "judges": JUDGES}
 
 
-def _is_shipped(part: Any) -> bool:
-    return isinstance(part, str) and part.startswith("qdgs.")
+def _brought(registry: dict[str, Any]) -> dict[str, Any]:
+    """What does not come with qdgs."""
+    shipped = {name for name, part in registry.items() if isinstance(part, str) and part.startswith("qdgs.")}
+    return {name: part for name, part in registry.items() if name not in shipped}
 
 
 def first_line(error: BaseException) -> str:

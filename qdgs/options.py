@@ -16,6 +16,7 @@ Out = Annotated[Path | None, typer.Option(help="The run's folder.  [default: run
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=VALUE", help="Override a key of the configuration.")
 ]
+Shard = Annotated[str | None, typer.Option(metavar="i/N", help="Only part i of N, from 0.")]
 Device = Annotated[str, typer.Option(help="Where models work: auto, cpu, cuda, cuda:1, mps.")]
 
 

@@ -226,7 +226,8 @@ class Run:
         position = _position(stage)
         if position and stage != "report":  # a report tells what is there, and what is not
             self.require(STAGES[position - 1])
-        self._forget(STAGES[position:])
+        if options.get("shard") is None:  # a shard makes nothing else of a stage, and begins beside others
+            self._forget(STAGES[position:])
         begun = time.monotonic()
         numbers = import_module(f"qdgs.stages.{stage}").perform(self, device=device, watch=watch, **options)
         if numbers is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from qdgs.cluster import Surroundings, first_line, raised
+from qdgs.cluster import Parcel, device_of, first_line, raised
 from qdgs.errors import QdgsError
 from qdgs.search.workers import MemoryWarning, MicroBatch, Score, Scored, Scoring, Task
 from qdgs.workers_config import WorkersConfig
@@ -48,20 +48,18 @@ class Actor:
     """Lives in a process of Ray, and holds the models.
 
     Args:
-        surroundings: Of the process that drives.
-        make_score: Makes the score.
-        on_gpu: Whether it has been given one.
+        parcel: Makes the score.
+        device: Where the models work.
     """
 
-    def __init__(self, surroundings: Surroundings, make_score: MakeScore, on_gpu: bool) -> None:
-        self._surroundings = surroundings
-        self._make_score = make_score
-        self._device = "cuda" if on_gpu else "cpu"
+    def __init__(self, parcel: Parcel, device: str) -> None:
+        self._parcel = parcel
+        self._device = device
 
     def ready(self, task: Task, probe: MicroBatch) -> Ready:
         """Load the models and score a first micro-batch, which also warms everything up."""
-        self._surroundings.enter()
-        self._scoring = Scoring(self._make_score(self._device), self._device)
+        make_score: MakeScore = self._parcel.open()
+        self._scoring = Scoring(make_score(self._device), self._device)
         scored, _ = self.work(task, probe)
         return Ready(socket.gethostname(), hashlib.sha256(scored.scores.tobytes()).hexdigest())
 
@@ -98,8 +96,7 @@ class RayWorkers:
         self._first = (task, probe)
         needs = {"num_cpus": config.threads, "num_gpus": config.gpus_per_worker}
         self._kind = ray.remote(**needs)(Actor)
-        given = (Surroundings.here(config.threads), make_score, config.gpus_per_worker > 0)
-        self._given = [ray.put(part) for part in given]
+        self._given = (ray.put(Parcel.of(make_score, config.threads)), device_of(config))
         self._probe = (task, probe)
         self._actors: list[Any] = []
         self._starting: dict[Any, Any] = {}

@@ -55,9 +55,7 @@ def test_an_address_that_does_not_answer_is_one_sentence_and_soon(silent, web, m
 def test_more_than_there_is_is_refused(ray_here):
     with pytest.raises(InputError, match=r"^workers.gpus_per_worker: .* got 2 workers × 3 = 6$"):
         connected(workers(count=2, gpus_per_worker=3)).__enter__()
-    with pytest.raises(
-        InputError, match=r"^workers.threads: .* the 2 CPUs that Ray has, got 3 workers × 1 = 3$"
-    ):
+    with pytest.raises(InputError, match=r"^workers.threads: .* the 2 CPUs .* got 3 workers × 1 = 3$"):
         connected(workers(count=3)).__enter__()
 
 

@@ -57,7 +57,7 @@ def test_what_is_no_sweep_is_refused(tiny_config, seeds, vary, said):
 
 
 def test_a_value_that_does_not_hold_is_told_with_its_run(tiny_config):
-    with pytest.raises(ConfigError, match="^sweep, run algorithm=cma_x: search.algorithm: unknown 'cma_x'"):
+    with pytest.raises(ConfigError, match=r"^sweep, run algorithm=cma_x: search.algorithm: unknown 'cma_x'"):
         plan(tiny_config, None, ["search.algorithm=[cma_mae, cma_x]"])
 
 
@@ -81,5 +81,5 @@ def test_a_sweep_completes_its_runs_and_one_that_fails_stops_no_other(tiny_confi
 
 
 def test_a_stage_that_is_none_is_refused(tiny_config, tmp_path):
-    with pytest.raises(InputError, match="^--until: expected one of search, "):
+    with pytest.raises(InputError, match=r"^--until: expected one of search, "):
         sweep(plan(tiny_config, "0-1", []), tmp_path, LOCAL, until="serch")

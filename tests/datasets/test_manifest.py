@@ -118,10 +118,8 @@ def test_a_manifest_that_stays_on_disk_gives_the_same_rows_in_parts(
 ) -> None:
     monkeypatch.setattr("qdgs.datasets.manifest.ROW_GROUP", 16)
     write_manifest(tmp_path / "manifest.parquet", flattened.manifest, metadata)
-    whole, stored = (
-        read_manifest(tmp_path / "manifest.parquet"),
-        StoredManifest(tmp_path / "manifest.parquet"),
-    )
+    whole = read_manifest(tmp_path / "manifest.parquet")
+    stored = StoredManifest(tmp_path / "manifest.parquet")
     assert (len(stored), stored.metadata) == (len(whole.rows), whole.metadata)
     for start, stop in ((0, 50), (0, 1), (10, 20), (15, 17), (16, 32), (40, 50), (50, 50)):
         expected = whole.rows.iloc[start:stop].reset_index(drop=True)

@@ -31,7 +31,7 @@ def searched(problem, algorithm, workers):
 def test_the_archive_is_that_of_this_process_bit_for_bit_though_a_worker_is_killed(
     ray_here, problem, tmp_path
 ):
-    kills, score, killed = tmp_path / "kills", problem.score, []
+    kills, score = tmp_path / "kills", problem.score
 
     def make_score(device):
         def mortal(latents):
@@ -47,16 +47,15 @@ def test_the_archive_is_that_of_this_process_bit_for_bit_though_a_worker_is_kill
         for algorithm in ("cma_mae", "cma_maega"):
             there = problem.begin(problem.config(algorithm, evaluations=400), workers=workers)
             for step, _ in enumerate(illuminate(there)):
-                if step == 3:
+                if step == 3 and algorithm == "cma_mae":
                     kills.touch()
-            killed.append(not kills.exists())
             here = searched(problem, algorithm, None)
             pd.testing.assert_frame_equal(there.archive_frame(), here.archive_frame(), check_exact=True)
             pd.testing.assert_frame_equal(there.reservoir_frame(), here.reservoir_frame(), check_exact=True)
             assert there.evaluations == here.evaluations
     finally:
         workers.close()
-    assert killed == [True, True]
+    assert not kills.exists()
 
 
 def test_what_the_score_raises_in_a_worker_is_raised_here(ray_here):

@@ -1,0 +1,131 @@
+"""What a shard of a manifest costs, by the length of the manifest.
+
+    python experiments/speed/manifests.py --out experiments/speed/results/manifests.csv
+
+For each length a manifest of random latents of the shapes' generator is written, and two shards of it are
+rendered, each in a process of its own: the first one, which also writes the metadata of the whole and looks
+for what is left of earlier manifests, and the second one, which renders alone. The peak memory of the
+process, less that of one which has only loaded the generator, is what the manifest costs.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from qdgs.datasets.manifest import (
+    KEY,
+    ROW_GROUP,
+    StoredManifest,
+    manifest_metadata,
+    read_manifest,
+    write_parts,
+)
+from qdgs.datasets.render import render
+from qdgs.parts import load_generator
+
+LENGTHS = (10_000, 100_000, 1_000_000)
+SHARD = 2048
+WAYS = ("nothing", "first shard", "another shard", "read at once")
+
+
+def parts(length: int, latent_dim: int) -> Iterator[pd.DataFrame]:
+    """Rows as flattening writes them."""
+    rng, width = np.random.default_rng(0), len(str(length - 1))
+    for start in range(0, length, ROW_GROUP):
+        numbers = np.arange(start, min(start + ROW_GROUP, length))
+        labels = np.where(numbers % 2, "square", "triangle")
+        ids = [f"{number:0{width}d}" for number in numbers]
+        latents = rng.standard_normal((len(numbers), latent_dim), dtype=np.float32)
+        yield pd.DataFrame(
+            {
+                "id": ids,
+                "file": [f"train/{label}/{name}.png" for label, name in zip(labels, ids, strict=True)],
+                "label": labels,
+                "group": np.char.add("red/", labels),
+                "cell": numbers % 12_800,
+                "rank": numbers // 12_800,
+                "objective": rng.standard_normal(len(numbers), dtype=np.float32),
+                "lineage": numbers % 1000,
+                **{f"latent_{column:04d}": latents[:, column] for column in range(latent_dim)},
+            }
+        )
+
+
+def write(path: Path, length: int) -> None:
+    """A manifest of random latents."""
+    metadata = manifest_metadata(
+        generator={"name": "shapes-vae", "options": {}, "sha256": ""},
+        guide={},
+        label="edges",
+        values={"edges": ["triangle", "square"]},
+        micro_batch=64,
+        image_size=64,
+        device="cpu",
+        version="0",
+    )
+    tables = (pa.Table.from_pandas(part, preserve_index=False) for part in parts(length, 6))
+    first = next(tables)
+    schema = first.schema.with_metadata({KEY: json.dumps(metadata).encode()})
+    write_parts(path, schema, (table.cast(schema) for table in [first, *tables]))
+
+
+def measure(path: Path, way: str) -> dict[str, Any]:
+    """Seconds of CPU, and the peak memory of this process."""
+    generator = load_generator("shapes-vae")
+    images, png_bytes, begun = 0, 0, time.process_time()
+    if way == "read at once":
+        read_manifest(path)
+    elif way != "nothing":
+        manifest = StoredManifest(path)
+        shard = (WAYS.index(way) - 1, max(2, len(manifest) // SHARD))
+        with tempfile.TemporaryDirectory() as folder:
+            told = manifest.metadata
+            done = render(manifest, generator, Path(folder), micro_batch=64, shard=shard, metadata=told)
+            png_bytes = sum(file.stat().st_size for file in Path(folder).rglob("*.png"))
+        images = done.written
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    seconds = time.process_time() - begun
+    return {"cpu_seconds": seconds, "peak_mib": peak, "images": images, "png_bytes": png_bytes}
+
+
+def main() -> None:
+    """Measure each in a process of its own."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(Path(given.one[0]), given.one[1])))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for length in given.lengths:
+            path = Path(folder) / f"{length}.parquet"
+            write(path, length)
+            for way in WAYS:
+                command = [sys.executable, __file__, "--one", str(path), way]
+                told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                rows.append(
+                    {"rows": length, "file_mib": path.stat().st_size / 2**20, "way": way, **json.loads(told)}
+                )
+                print(rows[-1], flush=True)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).round(3).to_csv(given.out, index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -304,9 +304,10 @@ def _opened(folder: Path, overrides: list[str] | None) -> Run:
 def _complete(there: Run, device: str) -> None:
     from qdgs.run import STAGES
 
-    for stage in STAGES:
-        if not there.finished(stage):
-            _do(there, stage, device, tell=False)
+    with there.workers():
+        for stage in STAGES:
+            if not there.finished(stage):
+                _do(there, stage, device, tell=False)
     _tell_warnings(there)
     typer.echo(_closing(there))
 

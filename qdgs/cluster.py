@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,12 +112,20 @@ def connected(config: WorkersConfig) -> Iterator[Any]:
         _check_resources(ray, config)
         yield ray
         return
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         _connect(ray, config)
         _check_resources(ray, config)
         yield ray
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
+
+
+def held(config: WorkersConfig) -> AbstractContextManager[Any]:
+    """Ray for several stages, where that is what `config` asks for: each would connect by itself."""
+    return connected(config) if config.kind == "ray" else nullcontext()
 
 
 def each(

@@ -204,8 +204,8 @@ class RayWorkers:
         self._losses += 1
         if self._losses > LOSSES:
             raise QdgsError(
-                f"workers: {self._losses} workers were lost without anything scored in between, the last one "
-                f"so: {first_line(error)}; the logs of Ray tell more"
+                f"workers: {self._losses} workers were lost without anything scored in between; of the last one "
+                f"Ray says: {first_line(error)}"
             ) from error
 
     def _say(self, sentence: str) -> None:

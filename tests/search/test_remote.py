@@ -13,6 +13,7 @@ from qdgs.search.remote import RayWorkers, WorkersWarning
 from qdgs.search.workers import LocalWorkers, Task, micro_batches
 from qdgs.workers_config import WorkersConfig
 
+pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all tests
 TASK = Task(measure_dim=2)
 
 
@@ -58,11 +59,17 @@ def test_the_archive_is_that_of_this_process_bit_for_bit_though_a_worker_is_kill
     assert not kills.exists()
 
 
-def test_what_the_score_raises_in_a_worker_is_raised_here(ray_here):
+def test_what_the_score_raises_is_raised_here_and_workers_lost_again_and_again_are_one_sentence(
+    ray_here, monkeypatch
+):
+    monkeypatch.setattr(remote, "LOSSES", 0)
+
     def make_score(device):
         def broken(latents):
-            if latents.any():
+            if latents[0, 0] == 1:
                 raise GeneratorError("generator: expected finite pixel values, got NaN or infinity")
+            if latents[0, 0] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
             return latents[:, 0], latents[:, :2]
 
         return broken
@@ -70,26 +77,9 @@ def test_what_the_score_raises_in_a_worker_is_raised_here(ray_here):
     workers = started(ray_here, make_score, count=1)
     try:
         with pytest.raises(GeneratorError, match="expected finite pixel values"):
-            list(workers.work(TASK, micro_batches(torch.ones(40, 5).numpy(), 16)))
-    finally:
-        workers.close()
-
-
-def test_workers_that_are_lost_again_and_again_are_given_up_in_one_sentence(ray_here, monkeypatch):
-    monkeypatch.setattr(remote, "LOSSES", 0)
-
-    def make_score(device):
-        def deadly(latents):
-            if latents.any():
-                os.kill(os.getpid(), signal.SIGKILL)
-            return latents[:, 0], latents[:, :2]
-
-        return deadly
-
-    workers = started(ray_here, make_score, count=1)
-    try:
+            list(workers.work(TASK, micro_batches(torch.full((40, 5), 1).numpy(), 16)))
         with pytest.raises(QdgsError, match=r"^workers: 1 workers were lost without anything scored") as told:
-            list(workers.work(TASK, micro_batches(torch.ones(40, 5).numpy(), 16)))
+            list(workers.work(TASK, micro_batches(torch.full((40, 5), 2).numpy(), 16)))
     finally:
         workers.close()
     assert "\n" not in str(told.value)

@@ -204,8 +204,8 @@ class RayWorkers:
         self._losses += 1
         if self._losses > LOSSES:
             raise QdgsError(
-                f"workers: {self._losses} workers were lost without anything scored in between; of the last one "
-                f"Ray says: {first_line(error)}"
+                f"workers: {self._losses} workers were lost without anything scored in between; Ray says of "
+                f"the last one: {first_line(error)}"
             ) from error
 
     def _say(self, sentence: str) -> None:

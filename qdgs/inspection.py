@@ -86,6 +86,8 @@ def check_config(config: RunConfig) -> list[str]:
 
     wanted = needs.missing(needs.sources(config))
     absent, warned = _look_at_parts(config)
+    if config.workers.kind == "ray" and find_spec("ray") is None:
+        absent.append("workers.kind: ray needs an optional package: pip install 'qdgs[ray]'")
     first = f"valid; would fetch {' and '.join(wanted)}" if wanted else "valid; nothing to fetch"
     return [first, *(f"cannot run yet: {sentence}" for sentence in absent), *warned]
 

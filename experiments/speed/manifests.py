@@ -4,8 +4,9 @@
 
 For each length a manifest of random latents of the shapes' generator is written, and two shards of it are
 rendered, each in a process of its own: the first one, which also writes the metadata of the whole and looks
-for what is left of earlier manifests, and the second one, which renders alone. The peak memory of the
-process, less that of one which has only loaded the generator, is what the manifest costs.
+for what is left of earlier manifests, and the second one, which renders alone. The auditor reads the second
+one too, and the whole manifest is read at once, for comparison. The peak memory of a process, less that of
+one which has only loaded the models, is what the manifest costs.
 """
 
 import argparse
@@ -32,11 +33,14 @@ from qdgs.datasets.manifest import (
     write_parts,
 )
 from qdgs.datasets.render import render
-from qdgs.parts import load_generator
+from qdgs.generators.base import Generator
+from qdgs.judges.base import Judge
+from qdgs.parts import load_generator, load_judge
+from qdgs.stages.readings import read_images
 
 LENGTHS = (10_000, 100_000, 1_000_000)
 SHARD = 2048
-WAYS = ("nothing", "first shard", "another shard", "read at once")
+WAYS = ("nothing", "first shard", "another shard", "the auditor", "read at once")
 
 
 def parts(length: int, latent_dim: int) -> Iterator[pd.DataFrame]:
@@ -82,21 +86,37 @@ def write(path: Path, length: int) -> None:
 
 def measure(path: Path, way: str) -> dict[str, Any]:
     """Seconds of CPU, and the peak memory of this process."""
-    generator = load_generator("shapes-vae")
-    images, png_bytes, begun = 0, 0, time.process_time()
+    generator, auditor = load_generator("shapes-vae"), load_judge("shape-cnn")
+    done, begun = {"images": 0, "png_bytes": 0}, time.process_time()
     if way == "read at once":
         read_manifest(path)
     elif way != "nothing":
-        manifest = StoredManifest(path)
-        shard = (WAYS.index(way) - 1, max(2, len(manifest) // SHARD))
         with tempfile.TemporaryDirectory() as folder:
-            told = manifest.metadata
-            done = render(manifest, generator, Path(folder), micro_batch=64, shard=shard, metadata=told)
-            png_bytes = sum(file.stat().st_size for file in Path(folder).rglob("*.png"))
-        images = done.written
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            done = rendered(StoredManifest(path), generator, Path(folder), first=way == "first shard")
+            if way == "the auditor":
+                begun = time.process_time()
+                read(Path(folder), auditor)
     seconds = time.process_time() - begun
-    return {"cpu_seconds": seconds, "peak_mib": peak, "images": images, "png_bytes": png_bytes}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"cpu_seconds": seconds, "peak_mib": peak, **done}
+
+
+def rendered(manifest: StoredManifest, generator: Generator, folder: Path, *, first: bool) -> dict[str, int]:
+    """Render a shard, and count images and their bytes."""
+    shard = (0 if first else 1, max(2, len(manifest) // SHARD))
+    told = manifest.metadata
+    done = render(manifest, generator, folder, micro_batch=64, shard=shard, metadata=told)
+    return {
+        "images": done.written,
+        "png_bytes": sum(file.stat().st_size for file in folder.rglob("*.png")),
+    }
+
+
+def read(folder: Path, auditor: Judge) -> None:
+    """Let the auditor read what was rendered."""
+    files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.png"))
+    for images in read_images(folder, files, 64):
+        auditor.judge(images)
 
 
 def main() -> None:

@@ -103,9 +103,13 @@ class RayWorkers:
         self._losses = 0
         self._said: set[str] = set()
         self._hosts: dict[str, set[str]] = {}
-        for _ in range(config.count):
-            self._start()
-        self._wait_for_all()
+        try:
+            for _ in range(config.count):
+                self._start()
+            self._wait_for_all()
+        except BaseException:
+            self.close()
+            raise
 
     def work(self, task: Task, batches: Sequence[MicroBatch]) -> Iterator[Scored]:
         """Score micro-batches.
@@ -139,10 +143,7 @@ class RayWorkers:
             elif self._actors:
                 return
             else:
-                raise QdgsError(
-                    f"workers: no worker has started within {START_SECONDS:g} s; other work may hold what "
-                    "Ray has: look at ray status, or ask for less"
-                )
+                raise _nobody()
 
     def _welcome(self, reference: Any) -> None:
         actor = self._starting.pop(reference)
@@ -169,7 +170,10 @@ class RayWorkers:
                     job.running[actor.work.remote(job.task, job.batches[index])] = (actor, index)
 
     def _take_back(self, job: _Job) -> None:
-        done, _ = self._ray.wait([*job.running, *self._starting], num_returns=1)
+        patience = None if job.running else START_SECONDS
+        done, _ = self._ray.wait([*job.running, *self._starting], num_returns=1, timeout=patience)
+        if not done:
+            raise _nobody()
         if done[0] in self._starting:
             self._welcome(done[0])
             return
@@ -190,6 +194,7 @@ class RayWorkers:
     def _replace(self, actor: Any, job: _Job) -> None:
         if actor in self._actors:
             self._actors.remove(actor)
+            self._ray.kill(actor)  # where it is only out of reach, it would keep what the next one needs
             job.give_up(actor)
             self._start()
 
@@ -212,6 +217,13 @@ class RayWorkers:
         if sentence not in self._said:
             self._said.add(sentence)
             warnings.warn(sentence, WorkersWarning, stacklevel=2)
+
+
+def _nobody() -> QdgsError:
+    return QdgsError(
+        f"workers: no worker has started within {START_SECONDS:g} s; other work may hold what Ray "
+        "has: look at ray status, or ask for less"
+    )
 
 
 @dataclass

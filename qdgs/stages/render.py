@@ -47,6 +47,7 @@ def render_manifest(
     watch: Watch = unwatched,
     shard: tuple[int, int] | None = None,
     generator: Generator | None = None,
+    sha256: str | None = None,
 ) -> None:
     """Write the images of dataset/manifest.parquet; nothing else of the folder is read.
 
@@ -56,6 +57,7 @@ def render_manifest(
         watch: Told after each batch.
         shard: (i, n): the i-th of n parts alone, i from 0.
         generator: The generator; without it the one that the manifest names, unless that is code.
+        sha256: Its identity, where that is known: to hash large weights for every shard takes long.
 
     Raises:
         InputError: The generator is not the one that the manifest was made with, or it is code: a manifest
@@ -65,7 +67,7 @@ def render_manifest(
     reference = manifest.metadata["generator"]
     if generator is None:
         generator = _named_in(folder / MANIFEST, reference, device)
-    if identity(generator) != reference["sha256"]:
+    if (sha256 or identity(generator)) != reference["sha256"]:
         raise InputError(
             f"{folder / MANIFEST}: expected the generator {reference['name']!r} that it was made with, got "
             "one with other weights; render with that one, or run qdgs flatten again"
@@ -98,14 +100,16 @@ class RenderShard:
 
     def __call__(self, index: int, count: int) -> None:
         """Render one of `count` shards."""
-        generator = _generator_here(self.generator.model_dump_json(), self.device)
-        render_manifest(self.folder, device=self.device, shard=(index, count), generator=generator)
+        generator, sha256 = _generator_here(self.generator.model_dump_json(), self.device)
+        shard = (index, count)
+        render_manifest(self.folder, device=self.device, shard=shard, generator=generator, sha256=sha256)
 
 
 @lru_cache(maxsize=1)
-def _generator_here(named: str, device: str) -> Generator:
-    """One process renders many shards, and loads the generator once."""
-    return load_generator(Named.model_validate_json(named), device=device)
+def _generator_here(named: str, device: str) -> tuple[Generator, str]:
+    """Generator and its identity: one process renders many shards, and loads it once."""
+    generator = load_generator(Named.model_validate_json(named), device=device)
+    return generator, identity(generator)
 
 
 def _render_apart(run: Run, watch: Watch) -> None:

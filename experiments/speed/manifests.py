@@ -3,17 +3,14 @@
     python experiments/speed/manifests.py --out experiments/speed/results/manifests.csv
 
 For each length a manifest of random latents of the shapes' generator is written, and two shards of it are
-rendered, each in a process of its own: the first one, which also writes the metadata of the whole and looks
-for what is left of earlier manifests, and the second one, which renders alone. The auditor reads the second
-one too, and the whole manifest is read at once, for comparison. The peak memory of a process, less that of
-one which has only loaded the models, is what the manifest costs.
+rendered: the first one, which also writes the metadata of the whole and looks for what is left of earlier
+manifests, and the second one, which renders alone. The auditor reads the second one too, and the whole
+manifest is read at once, for comparison. `more_mib` is how much memory of the process peaked above what it
+had before (Linux resets the peak on request).
 """
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 
 from qdgs.datasets.manifest import (
     KEY,
@@ -39,8 +37,8 @@ from qdgs.parts import load_generator, load_judge
 from qdgs.stages.readings import read_images
 
 LENGTHS = (10_000, 100_000, 1_000_000)
-SHARD = 2048
-WAYS = ("nothing", "first shard", "another shard", "the auditor", "read at once")
+SHARD = 1000
+WAYS = ("another shard", "first shard", "the auditor", "read at once")
 
 
 def parts(length: int, latent_dim: int) -> Iterator[pd.DataFrame]:
@@ -84,21 +82,28 @@ def write(path: Path, length: int) -> None:
     write_parts(path, schema, (table.cast(schema) for table in [first, *tables]))
 
 
-def measure(path: Path, way: str) -> dict[str, Any]:
-    """Seconds of CPU, and the peak memory of this process."""
-    generator, auditor = load_generator("shapes-vae"), load_judge("shape-cnn")
-    done, begun = {"images": 0, "png_bytes": 0}, time.process_time()
-    if way == "read at once":
-        read_manifest(path)
-    elif way != "nothing":
-        with tempfile.TemporaryDirectory() as folder:
-            done = rendered(StoredManifest(path), generator, Path(folder), first=way == "first shard")
-            if way == "the auditor":
-                begun = time.process_time()
-                read(Path(folder), auditor)
-    seconds = time.process_time() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"cpu_seconds": seconds, "peak_mib": peak, **done}
+def measure(path: Path, way: str, generator: Generator, auditor: Judge) -> dict[str, Any]:
+    """Seconds of CPU, and how much memory peaked above what there was."""
+    manifest, done = StoredManifest(path), {"images": 0, "png_bytes": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        if way == "the auditor":
+            done = rendered(manifest, generator, Path(folder), first=False)
+        Path("/proc/self/clear_refs").write_text("5")
+        before, begun = memory("VmRSS"), time.process_time()
+        if way == "read at once":
+            read_manifest(path)
+        elif way == "the auditor":
+            read(Path(folder), auditor)
+        else:
+            done = rendered(manifest, generator, Path(folder), first=way == "first shard")
+        seconds = time.process_time() - begun
+    return {"cpu_seconds": seconds, "more_mib": memory("VmHWM") - before, **done}
+
+
+def memory(key: str) -> float:
+    """MiB of this process's memory, as the system counts it."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
 
 
 def rendered(manifest: StoredManifest, generator: Generator, folder: Path, *, first: bool) -> dict[str, int]:
@@ -120,28 +125,24 @@ def read(folder: Path, auditor: Judge) -> None:
 
 
 def main() -> None:
-    """Measure each in a process of its own."""
+    """Measure one way after the other."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    if given.one:
-        print(json.dumps(measure(Path(given.one[0]), given.one[1])))
-        return
+    torch.set_num_threads(1)
+    generator, auditor = load_generator("shapes-vae"), load_judge("shape-cnn")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for length in given.lengths:
             path = Path(folder) / f"{length}.parquet"
             write(path, length)
+            size = path.stat().st_size / 2**20
             for way in WAYS:
-                command = [sys.executable, __file__, "--one", str(path), way]
-                told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                rows.append(
-                    {"rows": length, "file_mib": path.stat().st_size / 2**20, "way": way, **json.loads(told)}
-                )
+                rows.append({"rows": length, "file_mib": size, "way": way})
+                rows[-1] |= measure(path, way, generator, auditor)
                 print(rows[-1], flush=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).round(3).to_csv(given.out, index=False)

@@ -113,8 +113,8 @@ def connected(config: WorkersConfig) -> Iterator[Any]:
         yield ray
         return
     handler = signal.getsignal(signal.SIGTERM)
+    _connect(ray, config)
     try:
-        _connect(ray, config)
         _check_resources(ray, config)
         yield ray
     finally:
@@ -215,6 +215,7 @@ def _connect(ray: Any, config: WorkersConfig) -> None:
     try:
         ray.init(address, **_QUIET)
     except (Exception, SystemExit) as error:  # Ray exits where a cluster does not let it in
+        ray.shutdown()
         raise InputError(
             f"workers.address: expected the head of a Ray cluster at {address}: {first_line(error)}"
         ) from None

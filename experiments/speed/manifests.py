@@ -72,7 +72,7 @@ def write(path: Path, length: int) -> None:
         label="edges",
         values={"edges": ["triangle", "square"]},
         micro_batch=64,
-        image_size=64,
+        image_size=128,
         device="cpu",
         version="0",
     )
@@ -93,7 +93,7 @@ def measure(path: Path, way: str, generator: Generator, auditor: Judge) -> dict[
         if way == "read at once":
             read_manifest(path)
         elif way == "the auditor":
-            read(Path(folder), auditor)
+            read(Path(folder), auditor, generator.image_size)
         else:
             done = rendered(manifest, generator, Path(folder), first=way == "first shard")
         seconds = time.process_time() - begun
@@ -117,10 +117,10 @@ def rendered(manifest: StoredManifest, generator: Generator, folder: Path, *, fi
     }
 
 
-def read(folder: Path, auditor: Judge) -> None:
+def read(folder: Path, auditor: Judge, image_size: int) -> None:
     """Let the auditor read what was rendered."""
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.png"))
-    for images in read_images(folder, files, 64):
+    for images in read_images(folder, files, image_size):
         auditor.judge(images)
 
 

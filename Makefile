@@ -36,7 +36,7 @@ browser:
 		|| echo "no Chromium: tests of the report's page are skipped"
 
 test: dev browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 lint: dev
 	$(BIN)/ruff check .

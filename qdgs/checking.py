@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -121,6 +122,8 @@ def _absent_of_run(config: RunConfig) -> list[str]:
     size = generator.image_size if generator else 64
     if not needs.missing(needs.sources_of_judges(config)):
         _tried(lambda: check_judges(config, image_size=size, guide=guide), None, absent)
+    if config.workers.kind == "ray" and find_spec("ray") is None:
+        absent.append("workers.kind: ray needs an optional package: pip install 'qdgs[ray]'")
     return absent
 
 

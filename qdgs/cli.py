@@ -14,11 +14,12 @@ import typer
 
 from qdgs.console import do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
 from qdgs.errors import InputError, QdgsError, is_out_of_memory
-from qdgs.options import Config, Device, Log, Out, RunFolder, Set, device_of
+from qdgs.options import Config, Device, Log, Out, RunFolder, Set, Shard, device_of
 from qdgs.probe_cli import amplification, probe
 from qdgs.recognition_cli import recognition
 from qdgs.sets_cli import certify, export, merge, top_up
 from qdgs.setup_cli import init, schema
+from qdgs.sweep_cli import sweep
 from qdgs.watch_cli import watch
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(recognition, name="recognition")
 app.command()(probe)
 app.command()(amplification)
+app.command()(sweep)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +75,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
         given = sys.argv[1:] if arguments is None else arguments
-        again = "the same command" if {"recognition", "probe"} & set(given[:1]) else "qdgs resume RUN"
+        goes_on_itself = {"recognition", "probe", "sweep"} & set(given[:1])
+        again = "the same command" if goes_on_itself else "qdgs resume RUN"
         return _fail(f"interrupted; what was done is saved, go on with {again}", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
@@ -134,12 +137,7 @@ def flatten(run_folder: RunFolder, set_: Set = None, device: Device = "auto") ->
 
 
 @app.command()
-def render(
-    run_folder: RunFolder,
-    shard: Annotated[str | None, typer.Option(metavar="i/N", help="Only part i of N, from 0.")] = None,
-    set_: Set = None,
-    device: Device = "auto",
-) -> None:
+def render(run_folder: RunFolder, shard: Shard = None, set_: Set = None, device: Device = "auto") -> None:
     """Render the images of the dataset from its manifest."""
     part = _shard(shard)
     bare = not (run_folder / "config.yaml").exists() and (run_folder / "dataset/manifest.parquet").exists()
@@ -153,9 +151,9 @@ def render(
 
 
 @app.command()
-def audit(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> None:
+def audit(run_folder: RunFolder, shard: Shard = None, set_: Set = None, device: Device = "auto") -> None:
     """Let the auditor grade the dataset beside as many random samples."""
-    do_stage(open_run(run_folder, set_), "audit", device)
+    do_stage(open_run(run_folder, set_), "audit", device, shard=_shard(shard))
 
 
 @app.command()
@@ -263,9 +261,10 @@ def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run
 def _complete(there: Run, device: str, log: list[str] | None) -> None:
     from qdgs.run import STAGES
 
-    for stage in STAGES:
-        if not there.finished(stage):
-            do_stage(there, stage, device, tell=False, log=log)
+    with there.workers():
+        for stage in STAGES:
+            if not there.finished(stage):
+                do_stage(there, stage, device, tell=False, log=log)
     tell_warnings(there)
     typer.echo(_closing(there))
 

@@ -20,6 +20,7 @@ from qdgs.search_config import ALGORITHMS, SearchConfig
 from qdgs.speed_config import SpeedConfig
 from qdgs.target_table import is_table
 from qdgs.values import Integer, Model
+from qdgs.workers_config import WorkersConfig
 
 __all__ = [
     "ALGORITHMS",
@@ -56,19 +57,6 @@ class AuditConfig(Model):
     """
 
     samples: Annotated[Integer, Field(ge=64)] = 10_000
-
-
-class WorkersConfig(Model):
-    """Where evaluations run: in this process, so far."""
-
-    kind: Literal["local"] = "local"
-    count: Annotated[Integer, Field(ge=1)] = 1
-
-    @model_validator(mode="after")
-    def _one_here(self) -> Self:
-        if self.count > 1:
-            raise Mistake("count", f"expected 1 where kind is local, got {self.count}")
-        return self
 
 
 class RunConfig(Model):
@@ -111,12 +99,21 @@ class RunConfig(Model):
         self._check_balance()
         self._check_columns(measures)
         self._check_judges()
+        self._check_workers()
         return self
 
     def _check_judges(self) -> None:
         if self.guide.name == PROMPTS:
             for role, judge in self.judges.each():
                 _refuse_the_clip(judge, self.guide.clip, f"judges.{role}.clip")
+
+    def _check_workers(self) -> None:
+        if self.workers.kind != "local" and self.guide.weights.uniqueness:
+            raise Mistake(
+                "workers.kind",
+                "expected local where guide.weights.uniqueness is above 0, as each image's score then waits "
+                f"for those before it, got {self.workers.kind}",
+            )
 
     def _check_balance(self) -> None:
         for column, nuisance in self.dataset.balance.items():

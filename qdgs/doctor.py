@@ -26,7 +26,8 @@ PACKAGES = (
     "scikit-learn",
 )
 OPTIONAL = {
-    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts"
+    "ray": "work in several processes, on one machine or many",
+    "transformers": "text towers of SigLIP and others, image classifiers, diffusers pipelines with prompts",
 }
 ENOUGH_DISK = 2 * 2**30
 

@@ -20,6 +20,7 @@ Log = Annotated[
     list[str] | None,
     typer.Option(help="Where numbers go too: tensorboard, or a callback as package.module:function."),
 ]
+Shard = Annotated[str | None, typer.Option(metavar="i/N", help="Only part i of N, from 0.")]
 Device = Annotated[str, typer.Option(help="Where models work: auto, cpu, cuda, cuda:1, mps.")]
 
 

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     RANDOM_SAMPLES = 9
     BANK = 10
     GENERATOR = 11
+    PROBE = 12
     SAMPLING = 20
     COMPARISON = 21
     REPORT = 30

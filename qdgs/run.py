@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +27,9 @@ READS: dict[str, tuple[str, ...]] = {
     "export": (),
 }
 """What each stage reads of the configuration, beside what the stages before it read."""
+
+SPREAD = ("search", "render", "audit")
+"""Stages that workers take part in."""
 
 WRITES: dict[str, tuple[str, ...]] = {
     "search": (
@@ -235,7 +238,8 @@ class Run:
         position = _position(stage)
         if position and stage != "report":  # a report tells what is there, and what is not
             self.require(STAGES[position - 1])
-        self._forget(STAGES[position:])
+        if options.get("shard") is None:  # a shard makes nothing else of a stage, and begins beside others
+            self._forget(STAGES[position:])
         begun = time.monotonic()
         numbers = import_module(f"qdgs.stages.{stage}").perform(self, device=device, watch=watch, **options)
         if numbers is not None:
@@ -249,10 +253,18 @@ class Run:
         Raises:
             InputError: `until` is not a stage.
         """
-        for stage in STAGES[: _position(until) + 1]:
-            if not self.finished(stage):
-                self.do(stage, device=device, watch=watch)
+        with self.workers(until):
+            for stage in STAGES[: _position(until) + 1]:
+                if not self.finished(stage):
+                    self.do(stage, device=device, watch=watch)
         return self
+
+    def workers(self, until: str = STAGES[-1]) -> AbstractContextManager[Any]:
+        """Hold the workers of the configuration for all stages up to and including `until`."""
+        from qdgs.cluster import held
+
+        spread = [stage for stage in SPREAD if _position(stage) <= _position(until)]
+        return nullcontext() if all(map(self.finished, spread)) else held(self.config.workers)
 
     def _fingerprint(self, stage: str) -> str:
         read = [key for name in STAGES[: STAGES.index(stage) + 1] for key in READS[name]]

@@ -259,3 +259,14 @@ def pipeline_folder(pipelines: ModuleType, tmp_path_factory: pytest.TempPathFact
         return folder
 
     return act
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[object]:
+    """A Ray of two processes, which every run of a test that asks for one takes."""
+    pytest.importorskip("ray", reason="needs the extra ray")
+    from qdgs.cluster import connected
+    from qdgs.workers_config import WorkersConfig
+
+    with connected(WorkersConfig(kind="ray", count=2)) as ray:
+        yield ray

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -329,6 +330,16 @@ def test_check_tells_what_would_be_fetched_and_which_words_are_unknown(command, 
     assert "valid; nothing to fetch" in out
     assert "never saw these words of the prompts: purple" in out
     assert "nothing to fetch" in command("fetch", tmp_path / "config.yaml")[1]
+
+
+def test_check_tells_that_ray_is_not_here(command, tmp_path, data, monkeypatch):
+    monkeypatch.setattr("qdgs.checking.find_spec", lambda name: None if name == "ray" else find_spec(name))
+    path = written(tmp_path, {**data, "workers": {"kind": "ray", "count": 2}})
+    code, out, _ = command("check", path)
+    assert code == 0
+    assert (
+        f"{path}: cannot run yet: workers.kind: ray needs an optional package: pip install 'qdgs[ray]'" in out
+    )
 
 
 def test_check_and_fetch_tell_what_the_user_has_to_bring(command, tmp_path, data):

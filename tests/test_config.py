@@ -103,7 +103,14 @@ MISTAKES = [
     ("kind", "rn", "kind: expected 'run', got 'rn'"),
     ("workers.count", 2, "workers.count: expected 1 where kind is local, got 2"),
     ("search.ranker", "nov", "search.ranker: unknown 'nov'; known: 2imp, "),
-    ("workers.kind", "ray", "workers.kind: expected 'local', got 'ray'"),
+    ("workers.kind", "slurm", "workers.kind: expected 'local' or 'ray', got 'slurm'"),
+    ("workers.address", "head:6379", "workers.address: expected local where kind is local, got head:6379"),
+    (
+        "workers",
+        {"kind": "ray", "address": "head"},
+        "workers.address: expected HOST:PORT, auto or local",
+    ),
+    ("workers", {"kind": "ray", "gpus_per_worker": 1.5}, "workers.gpus_per_worker: expected a whole number"),
 ]
 
 

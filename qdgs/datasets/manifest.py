@@ -10,11 +10,12 @@ number of the offset that is in it. Laid out by identity, `file` is "train/<iden
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,9 @@ from torch import Tensor
 from qdgs.errors import CorruptFileError, InputError, QdgsError
 
 KEY = b"qdgs"
+ROW_GROUP = 16_384
+"""Rows that are stored, and can be read, together."""
+
 LAYOUTS = {"label": "labels", "identity": "identities"}
 """Columns that may name the folders of the images, and what many of them are called."""
 
@@ -38,6 +42,58 @@ class Manifest(NamedTuple):
 
     rows: pd.DataFrame
     metadata: dict[str, Any]
+
+
+class StoredManifest:
+    """A manifest that stays on disk and is read in parts, so that its length costs no memory.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        metadata: What `manifest_metadata` builds.
+        columns: Names of its columns.
+
+    Raises:
+        InputError: There is none.
+        CorruptFileError: It is damaged, or is not a manifest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _reading(path):
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self.metadata: dict[str, Any] = json.loads((self._file.schema_arrow.metadata or {})[KEY])
+        self.columns: list[str] = self._file.schema_arrow.names
+        groups = [self._file.metadata.row_group(index).num_rows for index in range(self._file.num_row_groups)]
+        self._starts = np.cumsum([0, *groups])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def rows(self, start: int, stop: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Rows from `start` to `stop`, checked where all columns are read.
+
+        Raises:
+            CorruptFileError: They are damaged, or lead out of the dataset's folder.
+        """
+        groups = [
+            group
+            for group, first in enumerate(self._starts[:-1])
+            if first < stop and self._starts[group + 1] > start
+        ]
+        with _reading(self.path):
+            table = self._file.read_row_groups(groups, columns=columns)
+        first = int(self._starts[groups[0]]) if groups else 0
+        rows: pd.DataFrame = table.slice(start - first, stop - start).to_pandas()
+        if columns is None:
+            _check(self.path, rows, _layout(self.metadata))
+        return rows
+
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """All rows, `ROW_GROUP` at a time."""
+        for start in range(0, len(self), ROW_GROUP):
+            yield self.rows(start, min(start + ROW_GROUP, len(self)), columns)
 
 
 def manifest_metadata(
@@ -122,27 +178,45 @@ def read_manifest(path: Path) -> Manifest:
         InputError: There is none.
         CorruptFileError: It is damaged, or is not a manifest.
     """
+    with _reading(path):
+        table = pq.read_table(path, page_checksum_verification=True)
+        metadata = json.loads((table.schema.metadata or {})[KEY])
+    rows: pd.DataFrame = table.to_pandas()
+    _check(path, rows, _layout(metadata))
+    return Manifest(rows, metadata)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say in one sentence what is wrong with a manifest that is read."""
     if not path.is_file():
         raise InputError(f"{path}: expected a manifest, got no file; run qdgs flatten first")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        metadata = json.loads((table.schema.metadata or {})[KEY])
+        yield
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise CorruptFileError(
             f"{path}: expected a manifest that qdgs wrote, got a damaged or foreign file "
             f"({_first_line(error)}); run qdgs flatten again"
         ) from None
-    rows: pd.DataFrame = table.to_pandas()
-    _check(path, rows, metadata.get("layout", "label") if isinstance(metadata, dict) else "label")
-    return Manifest(rows, metadata)
+
+
+def _layout(metadata: Any) -> str:
+    return metadata.get("layout", "label") if isinstance(metadata, dict) else "label"
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write a table with page checksums beside its place, then move it there."""
+    write_parts(path, table.schema, [table])
+
+
+def write_parts(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write tables of one schema one after another into one file, as `write_parquet` does."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary, write_page_checksum=True)
+        with pq.ParquetWriter(temporary, schema, write_page_checksum=True) as writer:
+            for table in tables:
+                writer.write_table(table, row_group_size=ROW_GROUP)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -1,14 +1,15 @@
 """`train/metadata.parquet`: what a trainer needs to know of each image, for Hugging Face's imagefolder."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from qdgs.datasets.manifest import latent_columns, write_parquet
+from qdgs.datasets.manifest import latent_columns, write_parts
 from qdgs.errors import InputError
 
 METADATA = "train/metadata.parquet"
@@ -46,13 +47,15 @@ def column_types(table: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def write_metadata(manifest: pd.DataFrame, root: Path, labels: Sequence[str]) -> None:
-    """Write `train/metadata.parquet`.
+def write_metadata(parts: Iterable[pd.DataFrame], root: Path, labels: Sequence[str]) -> None:
+    """Write `train/metadata.parquet` of a manifest's rows, which may come in parts.
 
     Where it is there, folder names no longer count as labels for Hugging Face's `imagefolder`, and the
     card's features do not count for a local folder: the schema itself has to declare the ClassLabel.
     """
-    write_parquet(root / METADATA, metadata_arrow(metadata_table(manifest, labels), labels))
+    tables = (metadata_arrow(metadata_table(part, labels), labels) for part in parts)
+    first = next(tables)
+    write_parts(root / METADATA, first.schema, chain([first], tables))
 
 
 def metadata_arrow(frame: pd.DataFrame, labels: Sequence[str]) -> pa.Table:

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import os
+import socket
+import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from qdgs.datasets.manifest import latent_columns, latents_of, write_failure
+from qdgs.datasets.manifest import ROW_GROUP, StoredManifest, latent_columns, latents_of, write_failure
 from qdgs.datasets.metadata import label_names, write_metadata
 from qdgs.errors import InputError, QdgsError
 from qdgs.generators.base import Generator, generate
@@ -26,6 +30,8 @@ from qdgs.generators.quick import WORTH_TRYING, QuickGenerator
 
 SOFTWARE = "qdgs"
 RECIPE = "qdgs-recipe"
+STALE_SECONDS = 3600.0
+"""Age at which half an image must be one that a killed process left behind."""
 
 COMPRESSION = {"compress_level": 1, "compress_type": 3}
 """Of zlib: its quickest level, matching runs alone: two to five times its default speed, and smaller."""
@@ -47,7 +53,7 @@ class Rendered:
 
 
 def render(
-    manifest: pd.DataFrame,
+    manifest: pd.DataFrame | StoredManifest,
     generator: Generator,
     root: Path,
     *,
@@ -62,12 +68,13 @@ def render(
     """Write the images of a manifest as PNG, and `train/metadata.parquet` with their labels.
 
     Micro-batches are the same whatever the shard, so that shards rendered apart and copied into one folder
-    equal the whole. Every file appears whole or not at all. An image that is already there is kept where
-    its recipe (latent, generator, micro-batch, device) is the same, so that an interrupted rendering goes
-    on where it stopped.
+    equal the whole; the first one writes the metadata and removes what is left of an earlier manifest, as
+    the whole does. A manifest that stays on disk is read in parts. Every file appears whole or not at all.
+    An image that is already there is kept where its recipe (latent, generator, micro-batch, device) is the
+    same, so that an interrupted rendering goes on where it stopped.
 
     Args:
-        manifest: One row an image.
+        manifest: One row an image, here or on disk.
         generator: What rendered it.
         root: The dataset's folder; files go to `root / manifest.file`.
         micro_batch: Rows generated at once.
@@ -84,15 +91,16 @@ def render(
         QdgsError: A file cannot be written.
         GeneratorError: The generator broke its contract.
     """
-    _check_fit(manifest, generator)
-    starts = shard_starts(len(manifest), micro_batch, shard)
-    total = sum(min(micro_batch, len(manifest) - start) for start in starts)
+    whole = _Rows(manifest)
+    _check_fit(whole.between(0, min(1, len(whole))), generator)
+    starts = shard_starts(len(whole), micro_batch, shard)
+    total = sum(min(micro_batch, len(whole) - start) for start in starts)
     reused = written = 0
     quick = QuickGenerator(generator) if len(starts) > WORTH_TRYING else generator
     writer = _Writer(root, threads, limit=4 * micro_batch)
     with writer:
         for start in starts:
-            rows = manifest.iloc[start : start + micro_batch]
+            rows = whole.between(start, min(start + micro_batch, len(whole)))
             recipes = _recipes(rows, metadata, micro_batch, torch.device(device).type)
             if metadata is not None and _all_there(root, rows, recipes):
                 reused += len(rows)
@@ -102,9 +110,13 @@ def render(
                 written += len(rows)
             if progress is not None:
                 progress(reused + written, total)
-    removed = _remove_foreign(root, set(manifest["file"]))
-    write_metadata(manifest, root, labels if labels is not None else label_names(manifest, metadata))
-    return Rendered(written, reused, removed)
+    if shard is not None and shard[0]:
+        return Rendered(written, reused, 0)
+    names = {label for part in whole.parts(["label"]) for label in part["label"].unique()}
+    if labels is None:
+        labels = label_names(pd.DataFrame({"label": sorted(names)}), metadata)
+    write_metadata(whole.parts(), root, labels)
+    return Rendered(written, reused, _remove_foreign(root, whole.parts(["file"])))
 
 
 def shard_starts(images: int, micro_batch: int, shard: tuple[int, int] | None) -> list[int]:
@@ -126,6 +138,33 @@ def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
     """Images `(n, 3, height, width)` in [0, 1] → pixels `(n, height, width, 3)`, rounded to nearest."""
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return np.ascontiguousarray(pixels.cpu().numpy())
+
+
+class _Rows:
+    """The rows of a manifest; of one on disk the part that is being worked on is kept."""
+
+    def __init__(self, manifest: pd.DataFrame | StoredManifest) -> None:
+        self._manifest = manifest
+        self._start, self._part = 0, pd.DataFrame()
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+    def between(self, start: int, stop: int) -> pd.DataFrame:
+        if isinstance(self._manifest, pd.DataFrame):
+            return self._manifest.iloc[start:stop]
+        if not self._start <= start <= stop <= self._start + len(self._part):
+            self._start = start
+            self._part = self._manifest.rows(start, min(start + ROW_GROUP, len(self)))
+        return self._part.iloc[start - self._start : stop - self._start]
+
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        if isinstance(self._manifest, StoredManifest):
+            yield from self._manifest.parts(columns)
+            return
+        rows = self._manifest if columns is None else self._manifest[list(columns)]
+        for start in range(0, max(len(rows), 1), ROW_GROUP):
+            yield rows.iloc[start : start + ROW_GROUP]
 
 
 class _Writer:
@@ -156,7 +195,8 @@ class _Writer:
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8], recipe: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
+    # Two processes may render the same image where a shard that was thought lost was begun again.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     text = PngInfo()
     text.add_text("Software", SOFTWARE)
     text.add_text(RECIPE, recipe)
@@ -199,16 +239,45 @@ def _recipe_of(path: Path) -> str | None:
     return recipe if isinstance(recipe, str) else None
 
 
-def _remove_foreign(root: Path, files: set[str]) -> int:
-    """Remove images of ours that the manifest does not have; other files are left alone."""
+def _remove_foreign(root: Path, parts: Iterable[pd.DataFrame]) -> int:
+    """Remove images of ours that the manifest does not have; other files are left alone.
+
+    Of each name 64 bits are kept: a foreign image may stay by a chance of one in 10¹¹, none goes wrongly.
+    """
+    known = np.sort(np.concatenate([_hashes(part["file"].tolist()) for part in parts]))
     removed = 0
-    for path in sorted((root / "train").glob("*/*.png")):
-        if path.relative_to(root).as_posix() not in files and _recipe_of(path) is not None:
-            path.unlink()
-            removed += 1
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
+    for folder in sorted(path for path in (root / "train").iterdir() if path.is_dir()):
+        for names in _names(folder):
+            hashes = _hashes([f"train/{folder.name}/{name}" for name in names])
+            foreign = ~np.isin(hashes, known)
+            removed += sum(_remove(folder / names[index]) for index in np.flatnonzero(foreign))
+        if removed and not any(folder.iterdir()):
+            folder.rmdir()
     return removed
+
+
+def _names(folder: Path) -> Iterator[list[str]]:
+    """Names of the images in a folder, `ROW_GROUP` at a time."""
+    names = (entry.name for entry in os.scandir(folder) if entry.name.endswith((".png", ".tmp")))
+    while part := list(islice(names, ROW_GROUP)):
+        yield part
+
+
+def _remove(path: Path) -> int:
+    """Remove an image of ours, or what a killed process left of one an hour ago; 1 where it was an image."""
+    if path.suffix == ".tmp":
+        with suppress(FileNotFoundError):
+            if path.name.startswith(".") and time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+        return 0
+    if _recipe_of(path) is None:
+        return 0
+    path.unlink()
+    return 1
+
+
+def _hashes(names: list[str]) -> NDArray[np.uint64]:
+    return pd.util.hash_array(np.array(names, dtype=object), categorize=False)
 
 
 def _check_fit(manifest: pd.DataFrame, generator: Generator) -> None:

@@ -25,9 +25,9 @@ from ribs.archives import ArrayStore
 from torch import Tensor
 
 from qdgs.errors import CorruptFileError, InputError, QdgsError
-from qdgs.search.evaluation import RememberingScore, Score
 from qdgs.search.ranges import SamplePrior
 from qdgs.search.state import Search
+from qdgs.search.workers import RememberingScore, Score, Workers
 
 MAGIC = b"qdgs-checkpoint-1\n"
 _LENGTH_BYTES = 8
@@ -99,6 +99,7 @@ def load(
     sample_prior: SamplePrior,
     device: torch.device | str = "cpu",
     config: Mapping[str, Any] | None = None,
+    workers: Workers | None = None,
 ) -> Search:
     """The search as it was saved.
 
@@ -108,6 +109,7 @@ def load(
         sample_prior: Draws latents from the generator's prior.
         device: Where the score wants its latents.
         config: What the run is configured with now; None skips the comparison.
+        workers: Who scores from here on; by default this process.
 
     Raises:
         CorruptFileError: The file is missing, truncated or damaged, is no checkpoint, or names what is no
@@ -136,7 +138,7 @@ def load(
     search: Search = state["search"]
     if state["score"] is not None and isinstance(score, RememberingScore):
         score.load_state_dict(state["score"])
-    search.attach(score, sample_prior, device)
+    search.attach(score, sample_prior, device, workers)
     return search
 
 

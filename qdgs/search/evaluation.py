@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdgs.errors import GeneratorError, InputError
-from qdgs.memory import Portions
-
-Floats = NDArray[np.float32]
-
-Score = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Latents `(n, latent_dim)` float32 → raw objective `(n,)` and measures `(n, measure_dim)`.
-
-Row i of the output depends on row i of the input alone; gradients flow to the latents where an algorithm
-asks for them.
-"""
+from qdgs.errors import GeneratorError
+from qdgs.search.workers import Floats, LocalWorkers, Score, Scored, Task, Workers, micro_batches
 
 BACKWARD_COST = 1.0
 """What a backward pass costs, in forward passes.
@@ -35,26 +25,6 @@ JACOBIAN_BLOCK = 16
 
 SOFTNESS = 0.1
 """How far beyond its two quantiles, in units of their distance, a scaled objective can ever get."""
-
-
-@runtime_checkable
-class RememberingScore(Protocol):
-    """A score whose answers depend on what it was told before, such as one with a uniqueness term.
-
-    Scoring alone changes nothing. What it remembers is part of a checkpoint.
-    """
-
-    def remember(self, rows: int) -> None:
-        """The first `rows` rows of the last call were real solutions; the rest was padding."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -143,6 +113,7 @@ class Evaluator:
         device: Where the score wants its latents.
         scale: Applied to the raw objective; None leaves it.
         counts: Continue counting here.
+        workers: Who scores; by default this process.
     """
 
     def __init__(
@@ -155,15 +126,15 @@ class Evaluator:
         device: torch.device | str = "cpu",
         scale: ObjectiveScale | None = None,
         counts: Counts | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.score = score
         self.latent_dim = latent_dim
         self.measure_dim = measure_dim
         self.micro_batch = micro_batch
-        self.device = torch.device(device)
         self.scale = scale
         self.counts = Counts() if counts is None else counts
-        self._portions = Portions("Jacobians")
+        self.workers = LocalWorkers(score, device) if workers is None else workers
 
     @property
     def evaluations(self) -> int:
@@ -187,9 +158,9 @@ class Evaluator:
             latent_dim=self.latent_dim,
             measure_dim=self.measure_dim,
             micro_batch=self.micro_batch,
-            device=self.device,
             scale=scale,
             counts=self.counts,
+            workers=self.workers,
         )
 
     def rescale(self, raw: Evaluation) -> Evaluation:
@@ -204,13 +175,9 @@ class Evaluator:
         Raises:
             GeneratorError: The score is not finite, or has a wrong shape.
         """
-        parts = []
-        with torch.no_grad():
-            for block, rows in self._blocks(latents, self.micro_batch):
-                parts.append(self._scores(block)[:rows].cpu())
-                self._remember(rows)
+        scored = self._scored(latents, self.micro_batch, gradients=False)
         self.counts.add(len(latents))
-        return self._evaluation(parts)
+        return self._evaluation(scored)
 
     def jacobians(self, latents: NDArray[Any]) -> Evaluation:
         """Objective, measures and Jacobian of latents `(n, latent_dim)`.
@@ -223,75 +190,26 @@ class Evaluator:
             InputError: The score is not differentiable.
         """
         size = min(self.micro_batch, -(-len(latents) // JACOBIAN_BLOCK) * JACOBIAN_BLOCK)
-        parts, gradients = [], []
-        for block, rows in self._blocks(latents, size):
-            scores, jacobian = self._portions(self._differentiate, block)
-            if self._portions.limit is not None:  # what is remembered is the whole block
-                with torch.no_grad():
-                    self.score(block)
-            parts.append(scores[:rows].cpu())
-            gradients.append(jacobian[:rows].cpu())
-            self._remember(rows)
+        scored = self._scored(latents, size, gradients=True)
         self.counts.add(len(latents), self.jacobian_cost)
-        evaluation = self._evaluation(parts)
-        jacobians: Floats = self._gathered(gradients, 1 + self.measure_dim, self.latent_dim)
-        if not np.isfinite(jacobians).all():
+        parts = [part.jacobian for part in scored if part.jacobian is not None]
+        jacobian: Floats = _joined(parts, 1 + self.measure_dim, self.latent_dim)
+        if not np.isfinite(jacobian).all():
             raise GeneratorError("score: expected finite gradients, got NaN or infinity")
-        return replace(evaluation, jacobian=jacobians)
+        return replace(self._evaluation(scored), jacobian=jacobian)
 
-    def _blocks(self, latents: NDArray[Any], size: int) -> Iterator[tuple[Tensor, int]]:
-        for start in range(0, len(latents), size):
-            rows = torch.from_numpy(np.array(latents[start : start + size], np.float32)).to(self.device)
-            padding = rows[-1:].expand(size - len(rows), -1)
-            yield torch.cat([rows, padding]), len(rows)
+    def _scored(self, latents: NDArray[Any], size: int, *, gradients: bool) -> list[Scored]:
+        task = Task(self.measure_dim, self.scale, gradients)
+        return list(self.workers.work(task, micro_batches(latents, size)))
 
-    def _scores(self, latents: Tensor) -> Tensor:
-        objective, measures = self.score(latents)
-        got = (tuple(objective.shape), tuple(measures.shape))
-        expected = ((len(latents),), (len(latents), self.measure_dim))
-        if got != expected:
-            raise GeneratorError(
-                f"score: expected objective and measures of shapes {expected[0]} and {expected[1]}, "
-                f"got {got[0]} and {got[1]}"
-            )
-        if self.scale is not None:
-            objective = self.scale(objective)
-        return torch.cat([objective[:, None], measures], dim=1)
-
-    def _differentiate(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        latents = latents.detach().requires_grad_()
-        scores = self._scores(latents)
-        if not scores.requires_grad:
-            raise InputError(
-                "search.algorithm: gradients are needed and the score has none; "
-                "take an algorithm without gradients, such as cma_mae"
-            )
-        sums = scores.sum(dim=0)
-        gradients = [_gradient(total, latents) for total in sums]
-        return scores.detach(), torch.stack(gradients, dim=1)
-
-    def _remember(self, rows: int) -> None:
-        if isinstance(self.score, RememberingScore):
-            self.score.remember(rows)
-
-    def _evaluation(self, parts: list[Tensor]) -> Evaluation:
-        scores = self._gathered(parts, 1 + self.measure_dim)
+    def _evaluation(self, scored: list[Scored]) -> Evaluation:
+        scores = _joined([part.scores for part in scored], 1 + self.measure_dim)
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
             got = ", ".join(f"{value:g}" for value in scores[row])
             raise GeneratorError(f"score: expected finite objective and measures, got {got} for latent {row}")
         return Evaluation(scores[:, 0].copy(), scores[:, 1:].copy())
 
-    @staticmethod
-    def _gathered(parts: list[Tensor], *shape: int) -> Floats:
-        if not parts:
-            return np.empty((0, *shape), np.float32)
-        return torch.cat(parts).to(torch.float32).numpy()
 
-
-def _gradient(total: Tensor, latents: Tensor) -> Tensor:
-    """∂total/∂latents; zero where total does not depend on them."""
-    (gradient,) = torch.autograd.grad(
-        total, latents, retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    return gradient
+def _joined(parts: list[Floats], *shape: int) -> Floats:
+    return np.concatenate(parts) if parts else np.empty((0, *shape), np.float32)

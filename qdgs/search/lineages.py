@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ribs.emitters import EmitterBase
 
-from qdgs.search.evaluation import Floats
 from qdgs.search.ranges import SamplePrior, as_latents
+from qdgs.search.workers import Floats
 
 Lineages = NDArray[np.int32]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.errors import InputError
-from qdgs.search.evaluation import Evaluation, Evaluator, Floats, ObjectiveScale
+from qdgs.search.evaluation import Evaluation, Evaluator, ObjectiveScale
+from qdgs.search.workers import Floats
 
 SamplePrior = Callable[[int, np.random.Generator], Any]
 """(n, rng) → latents `(n, latent_dim)` from the generator's prior."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdgs.search.evaluation import Floats
+from qdgs.search.workers import Floats
 
 
 class Reservoir:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ribs.emitters import EmitterBase
 
-from qdgs.search.evaluation import Floats
+from qdgs.search.workers import Floats
 
 UNITS = 256
 RIDGE = 1e-3

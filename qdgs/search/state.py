@@ -18,7 +18,7 @@ from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.errors import InputError
 from qdgs.randomness import Stream, stream
 from qdgs.search.algorithms import build_archives, build_scheduler
-from qdgs.search.evaluation import Evaluation, Evaluator, Floats, Score
+from qdgs.search.evaluation import Evaluation, Evaluator
 from qdgs.search.frames import solutions_frame
 from qdgs.search.lineages import Lineages, Prior
 from qdgs.search.mixes import active_emitters, move_scheduler
@@ -27,6 +27,7 @@ from qdgs.search.refits import add_again, refits_due, refitted
 from qdgs.search.reservoir import Reservoir
 from qdgs.search.screening import Screen, Surrogate
 from qdgs.search.settings import GRADIENT_ALGORITHMS, iteration_cost, settle
+from qdgs.search.workers import Floats, Score, Workers
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Search:
         sample_prior: SamplePrior,
         seed: int,
         device: torch.device | str = "cpu",
+        workers: Workers | None = None,
     ) -> Search:
         """Settle, draw random samples, calibrate on them, and start the search from them.
 
@@ -134,6 +136,7 @@ class Search:
             sample_prior: Draws latents from the generator's prior.
             seed: The seed of the run.
             device: Where the score wants its latents.
+            workers: Who scores; by default this process.
 
         Raises:
             InputError: The configuration cannot be searched with, or the budget does not hold one iteration.
@@ -147,6 +150,7 @@ class Search:
             measure_dim=len(measures),
             micro_batch=config.micro_batch,
             device=device,
+            workers=workers,
         )
         samples = None
         if needs_samples(config, measures):
@@ -281,7 +285,13 @@ class Search:
         """One row a solution, sorted by (cell, rank): as `archive_frame`, with rank, 0 the best."""
         return solutions_frame(self.measures, self.reservoir.rows())
 
-    def attach(self, score: Score, sample_prior: SamplePrior, device: torch.device | str) -> None:
+    def attach(
+        self,
+        score: Score,
+        sample_prior: SamplePrior,
+        device: torch.device | str,
+        workers: Workers | None = None,
+    ) -> None:
         """Give a search that comes from a checkpoint its functions back."""
         self._prior.attach(sample_prior)
         self.evaluator = Evaluator(
@@ -292,6 +302,7 @@ class Search:
             device=device,
             scale=self.calibration.scale,
             counts=self._counts,
+            workers=workers,
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from PIL import Image
 from torch import Tensor
 
 from qdgs.ahead import ahead
 from qdgs.config import DatasetConfig
 from qdgs.datasets.balance import balance_sentences
 from qdgs.datasets.identities import identity_sentences
-from qdgs.datasets.manifest import read_manifest
-from qdgs.errors import CorruptFileError
+from qdgs.datasets.manifest import StoredManifest
 from qdgs.fairness.audit import JudgedImages, audit, audited_groups, audited_targets
 from qdgs.fairness.correction import confusion_counts
 from qdgs.fairness.diversity import PixelEmbedding
@@ -28,27 +24,35 @@ from qdgs.parts import judges_shared, load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.report.numbers import warnings_of
 from qdgs.roles import JudgesConfig, Named, judge_names
-from qdgs.run import Run, Step, Watch
+from qdgs.run import Run, Watch
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.corrected import ELITE_READINGS, corrected_scores
 from qdgs.stages.cuts import Cuts, guide_values
 from qdgs.stages.flatten import FLATTEN, MANIFEST, open_bank, random_latents
 from qdgs.stages.frames import write_frame
+from qdgs.stages.readings import Readings, keep_shard, read_apart
 from qdgs.stages.scoring import Scorer, load_scorer, scores_of
 
 AUDIT = "audit.json"
 AUDIT_TABLE = "audit.csv"
 READINGS = "audit_images.parquet"
 """What the auditor reads off each image of the dataset: its `id` and the auditor's columns."""
-BATCH = 256
 
 
-def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
+def perform(
+    run: Run, *, device: str, watch: Watch, shard: tuple[int, int] | None = None
+) -> dict[str, Any] | None:
     """Let the auditor read the dataset's files and as many random samples, and write audit.json and .csv.
 
+    A shard is read and kept alone: the audit of the whole takes it up. Where the run's workers are Ray's,
+    they read the dataset in shards.
+
     Returns:
-        The auditor's keys of summary.json; none where there is no auditor.
+        The auditor's keys of summary.json; none where there is no auditor. None for a shard.
     """
+    if shard is not None:
+        keep_shard(run, shard, device=device)
+        return None
     named = run.config.judges.auditor
     if named is None:
         write_json(run.path / AUDIT, {"warnings": warnings_of(run.summary)})
@@ -102,22 +106,13 @@ def known_confusion(auditor: Judge, dataset: DatasetConfig) -> pd.DataFrame | No
     return confusion_counts(sides[0], sides[1], names)
 
 
-def read_images(folder: Path, files: Sequence[str], size: int, *, watch: Watch) -> Iterator[Tensor]:
-    """The images of a rendered dataset `(at most BATCH, 3, height, width)`, in the order of the files."""
-    for start in range(0, len(files), BATCH):
-        pixels = np.stack([_pixels(folder / file, size) for file in files[start : start + BATCH]])
-        yield torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        watch(Step("audit", start + len(pixels), len(files), "images"))
-
-
 def _dataset(
     run: Run, auditor: Judge, embedding: PixelEmbedding, *, device: str, watch: Watch
 ) -> JudgedImages:
-    manifest = read_manifest(run.path / MANIFEST)
-    files, labels = manifest.rows["file"].tolist(), manifest.rows["label"].tolist()
-    batches = read_images(run.path / "dataset", files, manifest.metadata["image_size"], watch=watch)
-    judged = _judged(auditor, embedding, (batch.to(device) for batch in batches), labels)
-    ids = manifest.rows["id"].reset_index(drop=True)
+    if run.config.workers.kind == "ray":
+        read_apart(run, watch)
+    judged = Readings(run, auditor, embedding, device=device, watch=watch).all()
+    ids = pd.concat(StoredManifest(run.path / MANIFEST).parts(["id"]), ignore_index=True)["id"]
     write_frame(run.path / READINGS, pd.concat([ids, judged.judged], axis=1))
     return judged
 
@@ -153,20 +148,6 @@ def _judged(
         read.append(auditor.judge(images))
         embedded.append(embedding.transform(images))
     return JudgedImages(pd.concat(read, ignore_index=True), np.concatenate(embedded), labels)
-
-
-def _pixels(path: Path, size: int) -> Any:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError):
-        raise CorruptFileError(f"{path}: is missing or damaged; run qdgs render again") from None
-    if pixels.shape != (size, size, 3):
-        raise CorruptFileError(
-            f"{path}: expected {size}×{size} pixels, got {pixels.shape[1]}×{pixels.shape[0]}; "
-            "run qdgs render again"
-        )
-    return pixels
 
 
 def _joined(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Series:

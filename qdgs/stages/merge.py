@@ -211,7 +211,7 @@ def _write(
 ) -> Run:
     metadata = _metadata(sources, rows, size)
     write_manifest(out / MANIFEST, rows, metadata)
-    write_metadata(rows, out / "dataset", label_names(rows, metadata))
+    write_metadata([rows], out / "dataset", label_names(rows, metadata))
     dataset = config.dataset.model_copy(update={"images": len(rows), "identities": None, "layout": "label"})
     run = config.model_copy(update={"dataset": dataset})
     paths = [str(source.path) for source in sources]

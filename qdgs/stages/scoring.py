@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from qdgs.config import SpeedConfig
+from qdgs.config import RunConfig, SpeedConfig
 from qdgs.errors import ConfigError, InputError
 from qdgs.generators.base import Generator, images_of
 from qdgs.guides.base import SearchGuide
@@ -142,10 +142,15 @@ def _without_gradients(where: str) -> InputError:
 
 def load_scorer(run: Run, *, device: Device) -> Scorer:
     """The function of latents that a run searches."""
-    generator = load_generator(run.config.generator, device=device)
-    guide = load_guide(run.config.guide, device=device)
+    return scorer_of(run.config, device=device)
+
+
+def scorer_of(config: RunConfig, *, device: Device) -> Scorer:
+    """The function of latents that a run of this configuration searches."""
+    generator = load_generator(config.generator, device=device)
+    guide = load_guide(config.guide, device=device)
     check_fit(generator, guide, device=device)
-    return Scorer(generator, guide, seed=run.config.seed, speed=run.config.search.speed)
+    return Scorer(generator, guide, seed=config.seed, speed=config.search.speed)
 
 
 def check_fit(generator: Generator, guide: SearchGuide, *, device: Device = "cpu") -> None:

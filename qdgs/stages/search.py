@@ -20,10 +20,12 @@ from qdgs.search import checkpoint
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Progress, Search
+from qdgs.search.workers import Workers
 from qdgs.stages.frames import write_frame
 from qdgs.stages.judges import check_judges
 from qdgs.stages.live import write_live
 from qdgs.stages.scoring import Scorer, load_scorer
+from qdgs.stages.workers import scoring_device, search_workers
 
 CHECKPOINT = "search/checkpoint.bin"
 ARCHIVE = "search/archive.parquet"
@@ -67,7 +69,17 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     """
     scorer = load_scorer(run, device=device)
     check_judges(run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide)
-    search = _search(run, scorer, device=device, anew=anew)
+    device = scoring_device(run.config, device)
+    with search_workers(run.config, scorer) as workers:
+        search = _search(run, scorer, workers, device=device, anew=anew)
+        _settle_and_drive(run, search, watch)
+    write_live(run.path, search)
+    write_frame(run.path / ARCHIVE, search.archive_frame())
+    write_frame(run.path / RESERVOIR, search.reservoir_frame())
+    return _numbers(search.progress())
+
+
+def _settle_and_drive(run: Run, search: Search, watch: Watch) -> None:
     _write_settled(run, search)
     metrics = _Metrics.until(run.path / METRICS, search.evaluations)
     try:
@@ -77,10 +89,6 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
             checkpoint.save(search, run.path / CHECKPOINT, config=_read_by_search(run.config))
         metrics.write()
     _write_settled(run, search)  # ranges may have been found again
-    write_live(run.path, search)
-    write_frame(run.path / ARCHIVE, search.archive_frame())
-    write_frame(run.path / RESERVOIR, search.reservoir_frame())
-    return _numbers(search.progress())
 
 
 def _write_settled(run: Run, search: Search) -> None:
@@ -98,12 +106,14 @@ def budget(run: Run, search: Search) -> tuple[int, float | None]:
     return evaluations, run.config.search.seconds
 
 
-def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
+def _search(run: Run, scorer: Scorer, workers: Workers | None, *, device: str, anew: bool) -> Search:
     path = run.path / CHECKPOINT
     prior = scorer.generator.sample_latents
     if path.exists() and not anew:
         known = _read_by_search(run.config)
-        return checkpoint.load(path, score=scorer, sample_prior=prior, device=device, config=known)
+        return checkpoint.load(
+            path, score=scorer, sample_prior=prior, device=device, config=known, workers=workers
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     return Search.begin(
         run.config.search,
@@ -114,6 +124,7 @@ def _search(run: Run, scorer: Scorer, *, device: str, anew: bool) -> Search:
         sample_prior=prior,
         seed=run.config.seed,
         device=device,
+        workers=workers,
     )
 
 

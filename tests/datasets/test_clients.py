@@ -86,7 +86,7 @@ def dataset_of(values: dict[str, list[str]], codes: list[int]) -> Iterator[Drawn
             (folder / row["file"]).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (SIZE, SIZE), color_of(int(row["id"]))).save(folder / row["file"])
         write_manifest(folder / "manifest.parquet", manifest, metadata)
-        write_metadata(manifest, folder, values["form"])
+        write_metadata([manifest], folder, values["form"])
         write_card(folder / "README.md", manifest, metadata)
         yield Drawn(folder, manifest)
     finally:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qdgs.datasets.flatten import Flattened
-from qdgs.datasets.manifest import latents_of, read_manifest, write_manifest
+from qdgs.datasets.manifest import StoredManifest, latents_of, read_manifest, write_manifest
 from qdgs.errors import CorruptFileError, InputError, QdgsError
 
 
@@ -111,3 +111,29 @@ def test_a_failed_write_keeps_the_earlier_manifest(
         write_manifest(path, flattened.manifest.iloc[:3], metadata)
     assert path.read_bytes() == before
     assert [file.name for file in stored.iterdir()] == ["manifest.parquet"]
+
+
+def test_a_manifest_that_stays_on_disk_gives_the_same_rows_in_parts(
+    tmp_path: Path, flattened: Flattened, metadata: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qdgs.datasets.manifest.ROW_GROUP", 16)
+    write_manifest(tmp_path / "manifest.parquet", flattened.manifest, metadata)
+    whole = read_manifest(tmp_path / "manifest.parquet")
+    stored = StoredManifest(tmp_path / "manifest.parquet")
+    assert (len(stored), stored.metadata) == (len(whole.rows), whole.metadata)
+    for start, stop in ((0, 50), (0, 1), (10, 20), (15, 17), (16, 32), (40, 50), (50, 50)):
+        expected = whole.rows.iloc[start:stop].reset_index(drop=True)
+        pd.testing.assert_frame_equal(stored.rows(start, stop), expected)
+    assert [len(part) for part in stored.parts(["id"])] == [16, 16, 16, 2]
+
+
+def test_rows_that_lead_out_of_the_folder_are_refused_in_parts_too(
+    tmp_path: Path, flattened: Flattened, metadata: dict[str, Any]
+) -> None:
+    rows = flattened.manifest.copy()
+    rows.loc[30, "file"] = "train/../../elsewhere.png"
+    write_manifest(tmp_path / "manifest.parquet", rows, metadata)
+    stored = StoredManifest(tmp_path / "manifest.parquet")
+    assert len(stored.rows(0, 30)) == 30
+    with pytest.raises(CorruptFileError, match=r"expected files train/<label>/<id>.png, got"):
+        stored.rows(16, 48)

@@ -25,7 +25,7 @@ def test_without_metadata_labels_are_sorted(flattened: Flattened) -> None:
 def test_it_holds_files_labels_groups_and_measures_but_no_latents(
     tmp_path: Path, flattened: Flattened
 ) -> None:
-    write_metadata(flattened.manifest, tmp_path, ["triangle", "square"])
+    write_metadata([flattened.manifest], tmp_path, ["triangle", "square"])
     table = pd.read_parquet(tmp_path / "train" / "metadata.parquet")
     assert list(table.columns[:4]) == ["file_name", "label", "id", "group"]
     assert {"group_tint", "tint", "form", "objective", "lineage"} < set(table.columns)
@@ -35,7 +35,7 @@ def test_it_holds_files_labels_groups_and_measures_but_no_latents(
 
 
 def test_the_schema_declares_the_class_label(tmp_path: Path, flattened: Flattened) -> None:
-    write_metadata(flattened.manifest, tmp_path, ["triangle", "square"])
+    write_metadata([flattened.manifest], tmp_path, ["triangle", "square"])
     schema = pq.read_schema(tmp_path / "train" / "metadata.parquet")
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     assert list(features) == schema.names
@@ -46,7 +46,7 @@ def test_the_schema_declares_the_class_label(tmp_path: Path, flattened: Flattene
 
 def test_datasets_reads_the_class_label(tmp_path: Path, flattened: Flattened) -> None:
     features = pytest.importorskip("datasets").Features
-    write_metadata(flattened.manifest, tmp_path, ["triangle", "square"])
+    write_metadata([flattened.manifest], tmp_path, ["triangle", "square"])
     read = features.from_arrow_schema(pq.read_schema(tmp_path / "train" / "metadata.parquet"))
     assert read["label"].names == ["triangle", "square"]
 

@@ -10,6 +10,7 @@ from qdgs.config import ALGORITHMS, MeasureConfig
 from qdgs.errors import GeneratorError, InputError
 from qdgs.search.loop import illuminate
 from qdgs.search.settings import iteration_cost
+from qdgs.search.workers import LocalWorkers
 
 
 def finished(search, **budget):
@@ -155,7 +156,8 @@ def test_a_threshold_that_no_random_sample_reaches_is_refused(problem, preset):
 
 def test_a_generator_that_breaks_stops_the_search_with_one_sentence(problem):
     search = problem.begin(problem.config("random"))
-    search.evaluator.score = lambda latents: (latents[:, 0] * torch.nan, latents[:, :2])
+    broken = LocalWorkers(lambda latents: (latents[:, 0] * torch.nan, latents[:, :2]))
+    search.evaluator.workers = broken
     with pytest.raises(GeneratorError, match="finite objective"):
         list(illuminate(search))
     assert not search.between_iterations

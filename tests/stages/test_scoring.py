@@ -7,7 +7,7 @@ from qdgs.errors import GeneratorError
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
 from qdgs.parts import load_generator, load_guide
 from qdgs.randomness import Stream, stream
-from qdgs.search.evaluation import RememberingScore
+from qdgs.search.workers import RememberingScore
 from qdgs.stages.scoring import NORM_INDEX, NORM_SAMPLES, Scorer, scores_of
 
 

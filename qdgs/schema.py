@@ -90,6 +90,7 @@ SHORTHANDS: dict[str, dict[str, Any]] = {
     },
     "SamplesConfig.generator": NAME,
     "CompareConfig.run": {"type": "string", "description": "the path of a run's configuration"},
+    "ProbeConfig.run": {"type": "string", "description": "the path of a run's configuration"},
     "CompareConfig.methods": {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/MethodConfig"}, NAME]}},
 }
 """Keys that may be written shorter than the models say, since they are completed before these look."""

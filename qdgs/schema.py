@@ -41,6 +41,8 @@ def schema(kind: str = "run") -> dict[str, Any]:
         place = definitions.get(model if model != made["title"] else "", {}).get("properties", {})
         if key in place:
             place[key] = _or(place[key], short)
+    if kind == "probe":  # judges in place of the run's, which the model may be one of
+        made["properties"]["judges"] = {"$ref": "#/$defs/JudgesConfig"}
     if "NamedByAttribute" in definitions:
         values = definitions["NamedByAttribute"]
         values["additionalProperties"] = _or(values["additionalProperties"], {"type": "string"})

@@ -92,6 +92,7 @@ SHORTHANDS: dict[str, dict[str, Any]] = {
     },
     "SamplesConfig.generator": NAME,
     "CompareConfig.run": {"type": "string", "description": "the path of a run's configuration"},
+    "ProbedConfig.judge": NAME,
     "ProbeConfig.run": {"type": "string", "description": "the path of a run's configuration"},
     "CompareConfig.methods": {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/MethodConfig"}, NAME]}},
 }

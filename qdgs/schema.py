@@ -41,6 +41,8 @@ def schema(kind: str = "run") -> dict[str, Any]:
         place = definitions.get(model if model != made["title"] else "", {}).get("properties", {})
         if key in place:
             place[key] = _or(place[key], short)
+    if kind == "probe":  # judges in place of the run's, which the model may be one of
+        made["properties"]["judges"] = {"$ref": "#/$defs/JudgesConfig"}
     if "NamedByAttribute" in definitions:
         values = definitions["NamedByAttribute"]
         values["additionalProperties"] = _or(values["additionalProperties"], {"type": "string"})
@@ -90,6 +92,8 @@ SHORTHANDS: dict[str, dict[str, Any]] = {
     },
     "SamplesConfig.generator": NAME,
     "CompareConfig.run": {"type": "string", "description": "the path of a run's configuration"},
+    "ProbedConfig.judge": NAME,
+    "ProbeConfig.run": {"type": "string", "description": "the path of a run's configuration"},
     "CompareConfig.methods": {"type": "array", "items": {"anyOf": [{"$ref": "#/$defs/MethodConfig"}, NAME]}},
 }
 """Keys that may be written shorter than the models say, since they are completed before these look."""

@@ -12,7 +12,9 @@ from qdgs.values import Integer, Model, Real
 
 ALGORITHMS = ("random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega")
 Kind = Literal["random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"]
-Algorithm = Literal["auto"] | Kind
+Algorithm = Literal[
+    "auto", "random", "map_elites", "map_elites_line", "cma_me", "cma_mae", "cma_mega", "cma_maega"
+]
 
 
 class SearchConfig(Model):

@@ -12,8 +12,8 @@ from qdgs.values import Integer, Model
 class SpeedConfig(Model):
     """What changes the speed of scoring. The defaults change no bit of what is found.
 
-    - `rows_at_once`: how many rows of a micro-batch pass through the models together. "auto" tries a few
-      sizes on a CPU, and takes the quickest whose scores are the same bit for bit.
+    - `rows_at_once`: how many rows of a micro-batch pass through the models together. "auto" takes on a CPU
+      the smallest size, of 16 or more, whose scores of a few latents are the same bit for bit.
     - `layout`: of images in memory. "auto" gives the generator channels-last weights on a CPU where its
       images stay the same bit for bit; "channels_last" gives them to the guide too, whose scores then differ
       in their last digits.

@@ -1,4 +1,4 @@
-"""What README.md shows exists."""
+"""What README.md and the pages of docs/ show exists."""
 
 import ast
 import re
@@ -26,7 +26,8 @@ SMALL = (
     "dataset.quality_floor=0",
     "audit.samples=64",
 )
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def blocks(language):
@@ -50,6 +51,18 @@ def names(tree):
     """Dotted names of qdgs that a program uses."""
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "qdgs"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        linked = page.parent / target if target else page
+        assert linked.exists()
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(), flags=re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {
+            re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings
+        }
 
 
 def test_there_is_something_to_check():

@@ -80,8 +80,8 @@ def best_batch(task: Task, kind: type[Raw], batches: Sequence[int]) -> int:
 
 def ratio(one: Contestant | Sequence[float], other: Contestant | Sequence[float], skip: int = 1) -> float:
     """Median over slices of how much faster one is; each slice against the other's next to it."""
-    left, right = (thing.rates[skip:] if isinstance(thing, Contestant) else thing for thing in (one, other))
-    return median(a / b for a, b in zip(left, right, strict=False))
+    left, right = (thing.rates if isinstance(thing, Contestant) else thing for thing in (one, other))
+    return median(a / b for a, b in zip(left[skip:], right[skip:], strict=True))
 
 
 def rates(task: Task, effort: Effort) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def rates(task: Task, effort: Effort) -> dict[str, Any]:
         "evaluations_per_second_ratio": ratio(engine, published),
         "reachable_ratio": ratio(raw, published),
         "raw_share": ratio(engine, raw),
-        "gradient_share": ratio(climber, ideal, 1),
+        "gradient_share": ratio(climber, ideal),
         "published_per_second": median(published.rates[1:]),
         "raw_per_second": median(raw.rates[1:]),
         "engine_per_second": median(engine.rates[1:]),
@@ -159,7 +159,7 @@ def overheads(task: Task, effort: Effort) -> dict[str, Any]:
         generated.append(generated_per_second(task, effort.images, index, batch))
         rendered.append(rendered_per_second(task, effort.images, index))
     return {
-        "render_raw_share": ratio(rendered[1:], generated[1:]),
+        "render_raw_share": ratio(rendered, generated),
         "rendered_per_second": median(rendered[1:]),
         "generated_per_second": median(generated[1:]),
     }

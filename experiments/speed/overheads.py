@@ -76,7 +76,7 @@ def rendered_per_second(task: Task, images: int, index: int) -> float:
     manifest = manifest.assign(id=names, file=[f"train/a/{name}.png" for name in names], label="a")
     with tempfile.TemporaryDirectory() as folder:
         begun = task.clock()
-        render(manifest, task.generator, Path(folder), micro_batch=MICRO_BATCH, device=task.device)
+        render(manifest, task.engine.generator, Path(folder), micro_batch=MICRO_BATCH, device=task.device)
         return images / (task.clock() - begun)
 
 

@@ -1,4 +1,4 @@
-"""A generator at its quickest pace, bit for bit the same."""
+"""A generator at a quick pace, bit for bit the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from qdgs.generators.base import MICRO_BATCH, Generator, generate, images_of
-from qdgs.layout import takes_channels_last
+from qdgs.layout import TRIED, takes_channels_last
 from qdgs.pace import Pace
+from qdgs.randomness import Stream, stream
 
 WORTH_TRYING = 8
 """Micro-batches from which on it pays to look for a generator's pace."""
@@ -18,15 +19,15 @@ WORTH_TRYING = 8
 def generate_quickly(
     generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH
 ) -> Iterator[Tensor]:
-    """Images of many latents as `generate` gives them, at the generator's quickest pace."""
+    """Images of many latents as `generate` gives them, at the generator's quick pace."""
     many = len(latents) > WORTH_TRYING * micro_batch
     return generate(QuickGenerator(generator) if many else generator, latents, micro_batch)
 
 
 class QuickGenerator:
-    """Images of another generator, in the layout and as many at once as come soonest, where bits stay.
+    """Images of another generator, in the layout and as many at once as a CPU does quickly, where bits stay.
 
-    For many images without gradients: what is quickest is found on the first micro-batches.
+    For many images without gradients: what keeps the bits is found on a few latents, always the same.
 
     Args:
         generator: Makes the images; its weights may be laid out otherwise afterwards.
@@ -38,7 +39,7 @@ class QuickGenerator:
         self.differentiable = generator.differentiable
         self.prior_norm = generator.prior_norm
         self._generator = generator
-        self._pace = Pace(lambda latents: (images_of(generator, latents),))
+        self._pace = Pace(lambda latents: (images_of(generator, latents),), self._probes)
         self._tried = False
 
     def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
@@ -48,7 +49,10 @@ class QuickGenerator:
     def __call__(self, latents: Tensor) -> Tensor:
         """Images of the latents."""
         if not self._tried and latents.device.type == "cpu":
-            takes_channels_last(self._generator, latents)
+            takes_channels_last(self._generator, self._probes(TRIED).to(latents))
         self._tried = True
         (images,) = self._pace(latents)
         return images
+
+    def _probes(self, n: int) -> Tensor:
+        return self._generator.sample_latents(n, stream(0, Stream.GENERATOR))

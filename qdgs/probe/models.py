@@ -168,7 +168,7 @@ def _script(path: Path, config: ProbedConfig, device: Device) -> Probed:
 
 
 def _target(config: ProbedConfig, device: Device) -> Probed:
-    made = make_target(config.target, config.options, place="model", device=device)
+    made = make_target(config.target, config.options, place="model", given={"device": device})
     if not callable(made):
         raise ConfigError(
             f"model.target: expected {config.target!r} to make something that is called with images, got a "

@@ -257,7 +257,7 @@ def _failure_sheets(probe: Probe, parts: Parts) -> dict[str, Sheet]:
     shown = rows[rows["distinct"]]
     for group, of in shown.groupby("group"):
         chosen = of.index.to_numpy()[: probe.config.failures.shown]
-        sheets[str(group)] = _sheet(parts, found.latents[torch.from_numpy(chosen)], len(chosen))
+        sheets[str(group)] = _sheet(parts, found.latents[torch.tensor(chosen)], len(chosen))
     return sheets
 
 
@@ -272,7 +272,7 @@ def _catalogue(probe: Probe, parts: Parts, probe_set: ProbeSet) -> Catalogue | N
         return None
     x, y = axes[:2]
     chosen = choose_elites(found.rows.iloc[rows], x, y, columns=COLUMNS, rows=COLUMNS)
-    latents = found.latents[torch.from_numpy(rows[chosen["position"].to_numpy()])]
+    latents = found.latents[torch.tensor(rows[chosen["position"].to_numpy()])]
     pictures = [tile for images in parts.images(latents) for tile in as_pixels(images)]
     tiles: list[Pixels | None] = [None] * COLUMNS**2
     places = (COLUMNS - 1 - chosen["row"].to_numpy(np.int64)) * COLUMNS + chosen["column"].to_numpy(np.int64)

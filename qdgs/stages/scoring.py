@@ -58,7 +58,8 @@ class Scorer:
         latents = generator.sample_latents(NORM_SAMPLES, stream(seed, Stream.PRIOR, NORM_INDEX))
         self._norm, self._norm_std = norm_statistics(latents)
         self._last: Tensor | None = None
-        self._pace = Pace(self._pass, speed.rows_at_once)
+        self._probes = latents
+        self._pace = Pace(self._pass, lambda n: latents[torch.arange(n) % len(latents)], speed.rows_at_once)
         self._channels_last: bool | None = None if speed.layout == "auto" else False
         self._precision = torch.float32
         self._prepare(speed, latents)
@@ -70,9 +71,9 @@ class Scorer:
             GeneratorError: The generator fails, or returned something other than images in [0, 1].
             InputError: Gradients are asked for, and do not flow.
         """
-        if self._channels_last is None and not torch.is_grad_enabled():
+        if self._channels_last is None:
             here = latents.device.type == "cpu"
-            self._channels_last = here and takes_channels_last(self.generator, latents)
+            self._channels_last = here and takes_channels_last(self.generator, self._probes)
         objective, measures, self._last = self._pace(latents)
         return objective, measures
 

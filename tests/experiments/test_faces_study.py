@@ -104,3 +104,40 @@ def test_a_study_that_is_not_there_is_told(tmp_path):
 
     with pytest.raises(InputError, match=r"expected the folder of a study, got none; run study\.py first"):
         Task(tmp_path, Sizes())
+
+
+@pytest.fixture
+def faces_problem():
+    from qdgs.compare_config import load_compare
+    from qdgs.comparison.cells import Bench
+    from qdgs.errors import QdgsError
+
+    config = load_compare(FACES / "comparison.yaml")
+    bench = Bench(config, Path("unused"))
+    try:
+        return bench.problem(bench.cells()[0])
+    except QdgsError as error:
+        pytest.skip(str(error))
+
+
+def test_rejection_over_the_bank_fills_every_group_and_counts_what_it_passes(faces_problem, rng):
+    from bank_rejection import BankRejection
+
+    sampler = BankRejection()
+    sampler.fit(faces_problem, rng)
+    rows = sampler.sample(240, rng)
+    assert rows["group"].value_counts().to_dict() == dict.fromkeys(faces_problem.groups, 20)
+    assert sampler.notes == ()
+    drawn = sampler.cost.generator_calls
+    assert sampler.cost.judge_labels == 2 * drawn  # the panel's and the gate's
+    assert 20 / (347 / 60_000) / 3 < drawn < 3 * 20 / (347 / 60_000)  # the rarest group decides
+
+
+def test_a_group_that_the_bank_cannot_fill_is_told(faces_problem, rng):
+    from bank_rejection import BankRejection
+
+    sampler = BankRejection()
+    sampler.fit(faces_problem, rng)
+    rows = sampler.sample(12 * 400, rng)
+    assert len(rows) == 12 * 400 - 53
+    assert sampler.notes == ("light/feminine/old lacks 53 images after 60,000 draws",)

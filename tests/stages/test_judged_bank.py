@@ -68,7 +68,7 @@ def test_a_run_reads_the_shipped_rows_of_its_own_models_alone(folder, generator,
     def refuse(*_):
         raise AssertionError("the samples were rendered")
 
-    monkeypatch.setattr(bank, "generate", refuse)
+    monkeypatch.setattr(bank, "generate_quickly", refuse)
     samples = Bank(generator, samples=50, micro_batch=64, folder=folder / "cache")
     read = samples.judged(ShapeCNN())
     pd.testing.assert_frame_equal(read, judged["shape-cnn"].iloc[:50], rtol=1e-3, atol=1e-3)

@@ -22,7 +22,7 @@ def test_the_shipped_bank_is_that_of_the_ready_made_task(tmp_path, monkeypatch, 
         micro_batch=config.search.micro_batch,
         folder=tmp_path,
     )
-    monkeypatch.setattr(bank, "generate", refuse)
+    monkeypatch.setattr(bank, "generate_quickly", refuse)
     assert samples.embeddings().shape == (config.audit.samples, 50)
     for named in (config.judges.teacher, config.judges.auditor):
         assert len(samples.judged(load_judge(named))) == config.audit.samples
@@ -40,7 +40,7 @@ def test_the_card_describes_the_files_that_lie_beside_it():
 
 def test_what_the_shipped_bank_lacks_is_made(tmp_path, monkeypatch):
     generator = load_generator("shapes-vae")
-    monkeypatch.setattr(bank, "generate", refuse)
+    monkeypatch.setattr(bank, "generate_quickly", refuse)
     with pytest.raises(AssertionError, match="out of date"):
         bank.Bank(generator, samples=64, micro_batch=64, folder=tmp_path).embeddings()
 

@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from threadpoolctl import ThreadpoolController
 
 from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.errors import InputError
@@ -27,6 +25,7 @@ from qdgs.search.refits import add_again, refits_due, refitted
 from qdgs.search.reservoir import Reservoir
 from qdgs.search.screening import Screen, Surrogate
 from qdgs.search.settings import GRADIENT_ALGORITHMS, iteration_cost, settle
+from qdgs.search.threads import one_blas_thread
 from qdgs.search.workers import Floats, Score, Workers
 
 
@@ -339,7 +338,7 @@ class Search:
     def _ask(self, ask: Callable[[], Any]) -> Floats:
         self._asked = np.empty((0, self._latent_dim), np.float32)  # an ask that fails halfway counts as asked
         # pyribs' bandit takes the logarithm of its successes, of which there may be none
-        with _one_blas_thread(), np.errstate(divide="ignore", invalid="ignore"):
+        with one_blas_thread(), np.errstate(divide="ignore", invalid="ignore"):
             self._asked = np.asarray(ask(), np.float32)
         return self._asked
 
@@ -347,7 +346,7 @@ class Search:
         assert self._asked is not None, "tell() comes after ask()"
         views = [emitter.archive for emitter in active_emitters(self.scheduler)]
         lineage = np.concatenate([view.lineages_of(n) for view, n in zip(views, sizes, strict=True)])
-        with _one_blas_thread():
+        with one_blas_thread():
             tell(evaluation.objective, evaluation.measures, lineage=lineage, **fields)
         self._keep(self._asked, evaluation, lineage)
 
@@ -398,13 +397,3 @@ _SURROGATE = 5000  # an index of Stream.SCHEDULER
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _one_blas_thread() -> Any:
-    """The matrices of an evolution strategy are too small to be shared between threads."""
-    return _threads().limit(limits=1, user_api="blas")

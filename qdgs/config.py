@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from qdgs.dataset_config import DatasetConfig, GroupConfig, group_names, target_shares
-from qdgs.errors import ConfigError
+from qdgs.errors import ConfigError, InputError
 from qdgs.guide_config import PROMPTS, ClipConfig, GuideConfig, MeasureConfig, ObjectiveConfig, WeightsConfig
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
@@ -205,6 +205,28 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
     return data
+
+
+def check_out(out: Path, kind: str, called: str) -> None:
+    """Refuse a folder that holds something else than what a command of a kind wrote.
+
+    Args:
+        out: The folder, which need not be there.
+        kind: Of the configuration that such a folder holds.
+        called: What is in such a folder, in words.
+
+    Raises:
+        InputError: It is a file, holds another kind's configuration, or files without one.
+    """
+    path = out / "config.yaml"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder, got a file; choose another --out")
+    if path.is_file():
+        found = read_mapping(path).get("kind", "run")
+        if found != kind:
+            raise InputError(f"{out}: expected the folder of a {called}, got that of a {found}")
+    elif out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: expected a new or empty folder, got one with files; choose another --out")
 
 
 def _anchor(data: dict[str, Any], folder: Path) -> None:

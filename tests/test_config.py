@@ -10,13 +10,14 @@ from qdgs.config import (
     GroupConfig,
     RunConfig,
     audited_attributes,
+    check_out,
     dump_config,
     group_names,
     load_config,
     parse_config,
     target_shares,
 )
-from qdgs.errors import ConfigError
+from qdgs.errors import ConfigError, InputError
 
 SHAPES = Path(__file__).parents[1] / "configs" / "shapes.yaml"
 DATA = yaml.safe_load(SHAPES.read_text())
@@ -290,3 +291,25 @@ def test_a_mistake_in_a_map_of_judges_is_told_at_its_attribute(judges, message):
     with pytest.raises(ConfigError) as error:
         parse_config(put("judges", judges))
     assert str(error.value) == message
+
+
+def test_a_folder_of_a_command_is_new_or_of_its_kind(tmp_path):
+    check_out(tmp_path / "new", "probe", "probe")
+    check_out(tmp_path, "probe", "probe")
+    (tmp_path / "config.yaml").write_text("kind: probe\n")
+    check_out(tmp_path, "probe", "probe")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.yaml", "kind: compare\n", "expected the folder of a probe, got that of a compare"),
+        ("config.yaml", "seed: 3\n", "expected the folder of a probe, got that of a run"),
+        ("config.yaml", "a: [\n", "is not YAML"),
+        ("notes.txt", "", "expected a new or empty folder, got one with files"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=said):
+        check_out(tmp_path, "probe", "probe")

@@ -163,3 +163,11 @@ WAYS = (shuffled, blurred, discolored, doubled, halved, stained)
 
 def _of(others: Tensor, n: int, rng: np.random.Generator) -> Tensor:
     return others[torch.from_numpy(rng.integers(0, len(others), n))]
+
+
+def moved(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """The batch mirrored at random and moved by up to two pixels: no caption speaks of that."""
+    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
+    down, right = (int(place) for place in rng.integers(0, 5, 2))
+    images = padded[:, :, down : down + SIZE, right : right + SIZE]
+    return images.flip(3) if rng.random() < 0.5 else images

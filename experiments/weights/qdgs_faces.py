@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from faces_agreement import agreement
 from faces_captions import FaceFacts, Fit, captions, facts_of, joined, vocabulary
-from faces_pools import SIZE, Pool, Pools, bank_pool, beyond_pool, latents_pool, spoiled
+from faces_pools import SIZE, Pool, Pools, bank_pool, beyond_pool, latents_pool, moved, spoiled
 from qdgs.clip.encoder import ClipEncoder
 from qdgs.compat import import_open_clip
 from qdgs.config import RunConfig, load_config, plain
@@ -262,14 +262,6 @@ def _standardised(values: Tensor) -> Tensor:
 def rate_of(step: int, steps: int, rate: float) -> float:
     """Warm-up and cosine."""
     return rate * min(1, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
-
-
-def moved(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """The batch mirrored at random and moved by up to two pixels: no caption speaks of that."""
-    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
-    down, right = (int(place) for place in rng.integers(0, 5, 2))
-    images = padded[:, :, down : down + SIZE, right : right + SIZE]
-    return images.flip(3) if rng.random() < 0.5 else images
 
 
 def save_model(model: torch.nn.Module, folder: Path, command: str, facts: dict[str, object]) -> None:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from qdgs.compare_config import CompareConfig, dump_compare
 from qdgs.comparison.cells import Bench, Cell
 from qdgs.comparison.kept import cell_path, failures, kept_cell, notes_of
 from qdgs.comparison.page import write_comparison_page
 from qdgs.comparison.tables import COLUMNS, result_frame, write_tables
-from qdgs.errors import InputError, QdgsError
+from qdgs.config import check_out
+from qdgs.errors import QdgsError
 from qdgs.files import write_json, write_text
 from qdgs.report.comparison import draw_costs, draw_methods
 from qdgs.run import Step, Watch, unwatched
@@ -51,7 +50,8 @@ def compare(config: CompareConfig, out: Path, *, device: str = "cpu", watch: Wat
     Raises:
         InputError: The folder holds something else, or the configuration cannot be carried out.
     """
-    _open(out, config)
+    check_out(out, "compare", "comparison")
+    write_text(out / "config.yaml", dump_compare(config))
     bench = Bench(config, out, device)
     bench.check()
     cells = bench.cells()
@@ -61,20 +61,6 @@ def compare(config: CompareConfig, out: Path, *, device: str = "cpu", watch: Wat
             _do(out, bench, cell)
     watch(Step("compare", len(cells), len(cells), "cells"))
     return _told(config, out, bench, cells)
-
-
-def _open(out: Path, config: CompareConfig) -> None:
-    path = out / "config.yaml"
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder, got a file; choose another --out")
-    if path.is_file():
-        data = yaml.safe_load(path.read_text())
-        kind = data.get("kind", "run") if isinstance(data, dict) else "nothing"
-        if kind != "compare":
-            raise InputError(f"{out}: expected the folder of a comparison, got that of a {kind}")
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: expected a new or empty folder, got one with files; choose another --out")
-    write_text(path, dump_compare(config))
 
 
 def _is_done(out: Path, bench: Bench, cell: Cell) -> bool:

@@ -131,8 +131,8 @@ class DecoderNetworks:
         self.modules: Mapping[str, nn.Module] = {"vae": _decoder(vae).to(device)}
 
     def predict(self, sample: Tensor, level: Tensor, offset: Tensor | None) -> Tensor:
-        """Never called: there are no steps."""
-        raise NotImplementedError
+        """Never called: a decoder takes no steps."""
+        raise AssertionError("a decoder takes no steps")
 
     def decode(self, sample: Tensor) -> Tensor:
         """Decoded."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from qdgs.config import check_out
 from qdgs.errors import InputError
 from qdgs.files import write_json, write_text
 from qdgs.probe.answers import Answers, Reader
@@ -73,7 +73,7 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
     """
     from qdgs.report.probe import write_report
 
-    _check_folder(out)
+    check_out(out, "probe", "probe")
     model = load_probed(config.model, device=device)
     parts = open_parts(config, device=device)
     restorer = Restorer(model, config.model, parts) if config.model.task == "restorer" else None
@@ -133,20 +133,6 @@ def prior_of(parts: Parts, pool: Pool) -> np.ndarray:
     groups = math.prod(len(values) for values in parts.attributes.values())
     counts: np.ndarray = np.bincount(codes[codes >= 0], minlength=groups)
     return counts
-
-
-def _check_folder(out: Path) -> None:
-    """Refuse a folder of something else."""
-    path = out / CONFIG
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder, got a file; choose another --out")
-    if path.is_file():
-        data = yaml.safe_load(path.read_text())
-        kind = data.get("kind", "run") if isinstance(data, dict) else "nothing"
-        if kind != "probe":
-            raise InputError(f"{out}: expected the folder of a probe, got that of a {kind}")
-    elif out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: expected a new or empty folder, got one with files; choose another --out")
 
 
 def _look(reader: Reader, parts: Parts) -> None:

@@ -19,6 +19,7 @@ with ẑ in [−1, 1] how much longer than usual the embedding is: at ẑ = −1
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -37,7 +38,7 @@ RATE = 0.01
 """Weight of a batch in AdaFace's running mean and deviation of the norms."""
 
 
-class MarginHead(nn.Module):
+class MarginHead(nn.Module, ABC):
     """Embeddings `(batch_size, embedding_dim)`, labels `(batch_size,)` → logits `(batch_size, identities)`.
 
     Subclasses give the margins.
@@ -67,9 +68,9 @@ class MarginHead(nn.Module):
         logits: Tensor = cosines.index_put((rows, labels), theta.cos() - add) * self.config.scale
         return logits
 
+    @abstractmethod
     def margins(self, norms: Tensor) -> tuple[Tensor, Tensor]:
         """g_angle and g_add of embeddings with norms `(batch_size,)`."""
-        raise NotImplementedError
 
     @property
     def margin(self) -> float:

@@ -206,7 +206,7 @@ def _torch_generator(seed: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(integer_seed(seed, Stream.TRAINING, index))
 
 
-def differences(rows: pd.DataFrame, method: str = "prior-restarts") -> list[str]:
+def differences(rows: pd.DataFrame, method: str = "qdgs") -> list[str]:
     """A method's paired differences from the others, a sentence each."""
     sentences = []
     for column in ("mean_of_groups", "worst_estimated"):

@@ -10,6 +10,7 @@ from qdgs.errors import InputError
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array, Estimate, percentile_interval, proportion
 from qdgs.fairness.kernel_distance import squared_discrepancy
+from qdgs.fairness.shares import group_shares
 from qdgs.fairness.two_sample import leakage, two_sample_test
 from qdgs.generators.base import generate
 from qdgs.judges.face_light import FaceLight
@@ -58,9 +59,11 @@ def numbers(
 ) -> dict[str, Estimate]:
     """Everything that is told of a set.
 
-    `kernel_distance` is the mean over groups of the unbiased squared discrepancy (cubic kernel) to the
-    reference's images of the same group; `told_from_random`, the accuracy of a classifier that is to tell the
-    two apart within groups, 0.5 being chance; `leakage`, how well background luminance alone tells the group.
+    Shares by the teacher are over the images that it accepts and reads, against equal ones: a milder test
+    than the auditor's, since its words are the guide's. `kernel_distance` is the mean over groups of the
+    unbiased squared discrepancy (cubic kernel) to the reference's images of the same group;
+    `told_from_random`, the accuracy of a classifier that is to tell the two apart within groups, 0.5 being
+    chance; `leakage`, how well background luminance alone tells the group.
 
     Args:
         mine: The set.
@@ -72,13 +75,17 @@ def numbers(
     changes = FaceLight().exposure_changes(mine.read) if "lightness_darker" in mine.read else None
     told = mine.groups.notna().to_numpy(bool)
     background = mine.read["background_luminance"].to_numpy(float)[told]
-    return {
+    result = {
         "faces_found": proportion(int(found.sum()), len(found)),
         "kernel_distance": group_distance(mine, reference, groups, rng),
         "told_from_random": told_from(mine, reference, groups, rng),
         "leakage": leakage(background, mine.groups[told], rng),
         "another_class_at_one_stop": Estimate(changes.lightness if changes else np.nan),
     }
+    shares = group_shares(mine.groups, dict.fromkeys(groups, 1 / len(groups)), rng)
+    result["max_share_error_by_teacher"] = shares.max_share_error
+    result["normalized_entropy_by_teacher"] = shares.normalized_entropy
+    return result
 
 
 def group_distance(

@@ -2,12 +2,15 @@
 
     random            random samples as they come
     rejection         random samples kept until every group is full, over the shipped bank of judged samples
-    prior-restarts    the search of configs/faces.yaml: half of it fresh samples, short restarts
-    qdgs              the same search with long-lived emitters and few fresh samples
+    prior-restarts    CMA-MAE, half of whose budget are fresh samples, with short restarts
+    qdgs              the search of configs/faces.yaml
 
 Each gives as many images, for three seeds. `qdgs compare` (comparison.yaml) makes and grades the sets; here
 they are also read for what it does not tell, beside random samples that are in none of them:
 
+    max_share_error_by_teacher, normalized_entropy_by_teacher
+                                of the groups as the guide's teachers read them; the comparison's are the
+                                auditor's
     faces_found                 share of images in which dlib finds a face
     kernel_distance             to random samples of the same group: mean over groups, 0 where there is none
     told_from_random            accuracy of a classifier that tells them from these; 0.5 is chance
@@ -137,7 +140,7 @@ def with_training(frame: pd.DataFrame, labelled: int) -> pd.DataFrame:
         labelled: Images that the guide's teachers, two of them, labelled for its training.
     """
     more = {"generator_calls": labelled, "judge_labels": 2 * labelled}
-    rows = frame[frame["method"].isin(["prior-restarts"])].copy()
+    rows = frame[frame["method"].isin(["qdgs"])].copy()
     rows["method"] = rows["method"] + ", guide's training counted"
     for name, amount in more.items():
         rows.loc[rows["metric"].isin([name, f"{name}_once"]), "value"] += amount

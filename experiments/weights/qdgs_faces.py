@@ -73,6 +73,8 @@ SHARES = {"prior": 0.6, "rejected": 0.12, "beyond": 0.08, "found": 0.2}
 CELLS = ((1 / 3, 2 / 3), (0.5,), (1 / 3, 2 / 3))
 """Bounds on light, feminine and old of the cells that are drawn from alike."""
 SAVED_EVERY = 100
+SETTINGS = ("seed", "held_out", "samples", "beyond", "batch", "balance", "decorrelation", "judged")
+HUNTS = [Path(f"experiments/weights/faces_hunt_{name}.yaml") for name in ("near", "near", "far")]
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Lesson:
         return int(state["step"])
 
     def _save(self, optimizer: torch.optim.Optimizer, path: Path, step: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial_path = path.with_suffix(".tmp")
         state = {"model": self.model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
         torch.save(state, partial_path)
@@ -286,12 +289,10 @@ def save_model(model: torch.nn.Module, folder: Path, command: str, facts: dict[s
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
 
-def hunt(
-    guide: PromptGuide, config: RunConfig, generator: Generator, *, seed: int, evaluations: int, most: int
-) -> Tensor:
+def hunt(guide: PromptGuide, config: RunConfig, generator: Generator, *, seed: int, most: int) -> Tensor:
     """Latents `(at most `most`, latent_dim)` that the configuration's search against the guide keeps."""
     search = Search.begin(
-        config.search.model_copy(update={"evaluations": evaluations}),
+        config.search,
         config.guide.measures,
         Scorer(generator, guide, seed=seed),
         latent_dim=generator.latent_dim,
@@ -313,18 +314,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("build/qdgs-faces"))
     parser.add_argument("--bank", type=Path, default=SHIPPED)
-    parser.add_argument("--config", type=Path, default=Path("configs/faces.yaml"))
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        default=HUNTS,
+        help="a round's search; the last goes on for the rest",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--held-out", type=int, default=10_000, help="first rows of the bank, never trained on"
     )
     parser.add_argument("--samples", type=int, default=50_000, help="rows of the bank after those")
     parser.add_argument("--beyond", type=int, default=6_000)
-    parser.add_argument("--steps", type=int, nargs="+", default=[4000, 1200, 1200])
+    parser.add_argument("--steps", type=int, nargs="+", default=[4000, 1200, 1200, 1200, 1200])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--balance", type=float, default=0.8)
     parser.add_argument("--decorrelation", type=float, default=1.0)
-    parser.add_argument("--hunt", type=int, default=20_000, help="evaluations of the search after each round")
     parser.add_argument("--judged", type=int, default=3_000, help="of what it finds, that many are judged")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -332,10 +338,21 @@ def arguments() -> argparse.Namespace:
 
 def command_of(args: argparse.Namespace) -> str:
     """What makes these weights again."""
-    keys = ("seed", "held_out", "samples", "beyond", "batch", "balance", "decorrelation", "hunt", "judged")
-    given = " ".join(f"--{key.replace('_', '-')} {getattr(args, key)}" for key in keys)
-    steps = " ".join(map(str, args.steps))
-    return f"python experiments/weights/qdgs_faces.py --out qdgs/weights/qdgs-faces {given} --steps {steps}"
+    given = " ".join(f"--{key.replace('_', '-')} {getattr(args, key)}" for key in SETTINGS)
+    steps, hunts = (" ".join(map(str, values)) for values in (args.steps, args.config))
+    script = "python experiments/weights/qdgs_faces.py --out qdgs/weights/qdgs-faces"
+    return f"{script} {given} --steps {steps} --config {hunts}"
+
+
+def places(args: argparse.Namespace, made_of: list[object], configs: list[RunConfig]) -> list[Path]:
+    """A folder a round, named by all that it rests on: further rounds leave earlier ones as they are."""
+    key = fingerprint([made_of, [getattr(args, key) for key in SETTINGS], CONFIG])
+    folders = []
+    for index, steps in enumerate(args.steps):
+        told = plain(configs[index])
+        key = fingerprint([key, steps, told["guide"], told["search"]])
+        folders.append(args.work / f"round{index}-{key[:12]}")
+    return folders
 
 
 def main() -> None:
@@ -343,30 +360,29 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    config, command = load_config(args.config), command_of(args)
+    hunts = [load_config(args.config[min(index, len(args.config) - 1)]) for index in range(len(args.steps))]
+    command = command_of(args)
     bank, generator = JudgedBank.open(args.bank), load_generator("dcgan-digiface")
     made_of = [bank.card["sha256"], args.seed, args.held_out, args.samples, args.beyond]
     kept = Pools(args.work / f"pools-{fingerprint(made_of)[:12]}")
-    work = args.work / f"rounds-{fingerprint([made_of, command, plain(config)])[:12]}"
-    rounds_kept = Pools(work)
     held, last = args.held_out, min(args.held_out + args.samples, len(bank))
     prior = kept.get("prior", lambda: bank_pool(bank, generator, range(held, last)))
     held_out = kept.get("held_out", lambda: bank_pool(bank, generator, range(held)))
     beyond = kept.get(
         "beyond", lambda: beyond_pool(generator, args.beyond, np.random.default_rng([args.seed, 1]))
     )
-    lesson = Lesson.of(config, args.decorrelation)
+    lesson = Lesson.of(hunts[0], args.decorrelation)
     rounds, found = [], []
-    for index, steps in enumerate(args.steps):
-        folder = work / f"round{index}"
+    for index, folder in enumerate(places(args, made_of, hunts)):
+        config = hunts[index]
         if (folder / "state.pt").exists():
             lesson.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True))
             lesson.model.eval()
         else:
             lesson.train(
                 Lot.of(prior, beyond, found, args.balance),
-                work / f"unfinished{index}.pt",
-                steps=steps,
+                folder / "unfinished.pt",
+                steps=args.steps[index],
                 batch=args.batch,
                 rate=2e-3 if index == 0 else 1e-3,
                 seed=args.seed + index,
@@ -379,10 +395,12 @@ def main() -> None:
             ClipEncoder.load(f"local-dir:{folder}", device="cpu"),
             config.guide.model_copy(update={"weights": weights}),
         )
-        seek = partial(hunt, seed=args.seed + 10 + index, evaluations=args.hunt, most=args.judged)
-        elites = rounds_kept.get(
-            f"elites{index}",
-            lambda guide=guide, seek=seek: latents_pool(generator, seek(guide, config, generator)),
+        seek = partial(hunt, seed=args.seed + 10 + index, most=args.judged)
+        elites = Pools(folder).get(
+            "elites",
+            lambda guide=guide, seek=seek, config=config: latents_pool(
+                generator, seek(guide, config, generator)
+            ),
         )
         seen = {"held_out_samples": held_out, "elites_of_a_search": elites}
         rounds.append({name: agreement(guide, *pool) for name, pool in seen.items()})

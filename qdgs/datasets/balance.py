@@ -90,14 +90,17 @@ class Nuisances:
             chunk: Rows read at once.
         """
         bins = np.full((len(rows), len(self.each)), UNREAD)
-        limits = [self.candidates * number for number in wanted]
-        asked = np.concatenate([rows_[:limit] for rows_, limit in zip(order, limits, strict=True)])
+        asked = np.concatenate(self.asked(order, wanted))
         for start in range(0, len(asked), chunk):
             part = asked[start : start + chunk]
             told = self.read(rows.iloc[part])
             for column, nuisance in enumerate(self.each):
                 bins[part, column] = nuisance.bins_of(told[nuisance.name])
         return bins
+
+    def asked(self, order: Sequence[Integers], wanted: Sequence[int]) -> list[Integers]:
+        """For each group the rows that are read, as for `bins_of`."""
+        return [rows[: self.candidates * number] for rows, number in zip(order, wanted, strict=True)]
 
     def strata(self, bins: Integers) -> Integers:
         """Stratum of each row `(n,)`, from its bins `(n, nuisances)`; `UNREAD` where one is not known."""
@@ -107,18 +110,18 @@ class Nuisances:
         return np.where((bins == UNREAD).any(axis=1), UNREAD, strata)
 
     def report(
-        self, bins: Integers, taken: Mapping[str, Integers], order: Mapping[str, Integers]
+        self, bins: Integers, taken: Mapping[str, Integers], asked: Mapping[str, Integers]
     ) -> dict[str, Any]:
         """What was reached, in plain types.
 
         Args:
             bins: What `bins_of` gave.
             taken: Group → the row that each of its images comes from.
-            order: Group → its candidates.
+            asked: Group → its candidates that were read.
 
         Returns:
             Nuisance → its judge, its edges, and for each group how many images and how many candidates each
-            bin has, and how many images are of no known bin.
+            bin has, and how many of both are of no known bin.
         """
         return {
             nuisance.name: {
@@ -128,7 +131,8 @@ class Nuisances:
                     group: {
                         "images": _counts(bins[rows, column], nuisance.bins),
                         "unread": int((bins[rows, column] == UNREAD).sum()),
-                        "candidates": _counts(bins[order[group], column], nuisance.bins),
+                        "candidates": _counts(bins[asked[group], column], nuisance.bins),
+                        "candidates_unread": int((bins[asked[group], column] == UNREAD).sum()),
                     }
                     for group, rows in taken.items()
                 },
@@ -157,6 +161,13 @@ def _sentence(name: str, told: Mapping[str, Any]) -> str:
     share, place = shares[worst]
     unread = sum(counts["unread"] for counts in told["groups"].values())
     missed = f" Of {unread:,} images it is not known." if unread else ""
+    blank = sum(counts.get("candidates_unread", 0) for counts in told["groups"].values())
+    read = blank + sum(sum(counts["candidates"]) for counts in told["groups"].values())
+    if blank:
+        missed += (
+            f" Of {blank:,} of {read:,} candidates it could not be read; these come last, so that a gate "
+            "sees few of them."
+        )
     return (
         f"{text}, as far as candidates allow: the emptiest is bin {place + 1} of {worst} with {share:.1%} of "
         f"that group's images, where {even:.1%} would be even.{missed}"

@@ -9,6 +9,7 @@ import yaml
 
 from qdgs.datasets.balance import balance_sentences
 from qdgs.datasets.identities import identity_sentences
+from qdgs.datasets.limits import limits
 from qdgs.datasets.manifest import write_failure
 from qdgs.datasets.metadata import column_types, label_names, metadata_table
 from qdgs.errors import QdgsError
@@ -16,18 +17,6 @@ from qdgs.fairness.certificate import certificate_sentences
 from qdgs.files import write_text
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-LIMITS = """\
-- Every image is generated. None shows a real person, place or thing, and the shares of this set say nothing
-  of how often anything occurs in the world.
-- Groups and labels come from what a vision-language model sees in an image, by prompts and cut points. They
-  describe how images look to models, not who anyone is.
-- The set is balanced over the groups in the table and over nothing else. Whatever was not named can still be
-  unbalanced, and can differ from group to group: look before you train.
-- What the generator cannot draw is not in the set. It inherits its generator's training data, licence and
-  gaps.
-- Meant for training and for studying bias. Do not use it as the only test set of anything, to identify
-  people, or to infer from an image what a person is."""
 
 
 def write_card(
@@ -87,7 +76,7 @@ def card_text(
         ("What the auditor found", _audit(audit)),
         ("What a person certifies", _certificate(certificate)),
         ("Use", _use(metadata)),
-        ("Limits and responsible use", LIMITS),
+        ("Limits and responsible use", limits(metadata)),
     ]
     body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections if text)
     intro = (

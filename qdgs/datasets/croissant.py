@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from qdgs.datasets.card import LIMITS
+from qdgs.datasets.limits import limits
 from qdgs.datasets.metadata import column_types
 
 FILE = "croissant.json"
@@ -180,7 +180,7 @@ def _responsible(metadata: Mapping[str, Any]) -> dict[str, Any]:
     judges = metadata.get("judges") or {}
     tools = [f"guide: {(metadata['guide'].get('clip') or {}).get('model', 'unknown')}"]
     tools += [f"{role}: {judges[role]}" for role in ("teacher", "gate", "auditor") if judges.get(role)]
-    limits = [" ".join(line.split()) for line in LIMITS.removeprefix("- ").split("\n- ")]
+    unfit = [" ".join(line.split()) for line in limits(metadata).removeprefix("- ").split("\n- ")]
     return {
         "rai:dataCollection": (
             "Nothing was collected: a quality-diversity search over the latents of a generator found images "
@@ -195,10 +195,10 @@ def _responsible(metadata: Mapping[str, Any]) -> dict[str, Any]:
             "images. The dataset card has both."
         ],
         "rai:machineAnnotationTools": tools,
-        "rai:dataBiases": [limits[2], limits[3]],
-        "rai:dataLimitations": limits,
+        "rai:dataBiases": [unfit[2], unfit[3]],
+        "rai:dataLimitations": unfit,
         "rai:dataUseCases": ["Training of classifiers", "Study of bias in generators and classifiers"],
-        "rai:dataSocialImpact": limits[4],
+        "rai:dataSocialImpact": unfit[4],
         "rai:personalSensitiveInformation": [
             "No real person is shown. Where the groups name attributes of people, they say how images look "
             "to models."

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from qdgs.datasets.card import LIMITS
+from qdgs.datasets.limits import limits
 
 FILE = "DATASHEET.md"
 
@@ -31,7 +31,7 @@ def datasheet_text(
         "Composition": _composition(table, metadata, shares),
         "Collection": _collection(metadata),
         "Preprocessing and labelling": _labelling(metadata),
-        "Uses": LIMITS,
+        "Uses": limits(metadata),
         "Distribution": [
             f"Licence: {metadata.get('license') or 'unknown'}. The generator's own licence and terms hold as "
             "well."

@@ -189,8 +189,10 @@ def flatten(
     if nuisances is not None and bins is not None:
         groups = pool.groups[chosen.origins]
         taken = {name: chosen.origins[groups == group] for group, name in enumerate(pool.names)}
-        order = dict(zip(pool.names, pool.order, strict=True))
-        report = replace(report, balance=nuisances.report(bins, taken, order))
+        asked = nuisances.asked(pool.order, pool.latents_wanted)
+        report = replace(
+            report, balance=nuisances.report(bins, taken, dict(zip(pool.names, asked, strict=True)))
+        )
     return Flattened(manifest, report)
 
 

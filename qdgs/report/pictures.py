@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from qdgs.config import group_names
 from qdgs.report.archive import MeasureAxis, archive_heatmap, choose_elites, image_grid
+from qdgs.report.crossed import crossed_sheet
 from qdgs.report.curves import learning_curves
 from qdgs.report.groups import group_shares
 from qdgs.report.run_files import Renderer, RunFiles, measure_axes
@@ -16,6 +18,8 @@ from qdgs.report.sheets import before_after, contact_sheet
 from qdgs.report.style import percent
 
 SHEET_IMAGES = 64
+FIELD_IMAGES = 16
+COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ def pictures(files: RunFiles, render: Renderer | None = None) -> Iterator[Pictur
         yield _before_after(files, files.shares, render)
     if files.shares is not None:
         yield _shares(files.shares)
+    if files.rendered and len(files.config.dataset.groups) > 1:
+        if files.random_readings is not None and render is not None:
+            yield _random_sheet(files, files.random_readings, render)
+        yield _balanced_sheet(files)
     if files.rendered:
         yield _contact_sheet(files)
     if len(files.config.guide.measures) > 1:
@@ -57,14 +65,60 @@ def pictures(files: RunFiles, render: Renderer | None = None) -> Iterator[Pictur
         yield _curves(files.metrics)
 
 
+def _random_sheet(files: RunFiles, readings: pd.DataFrame, render: Renderer) -> Picture:
+    groups = readings["group"].head(FIELD_IMAGES * len(group_names(files.config.dataset.groups)))
+    drawn = render.random_samples(len(groups), files.config.seed)
+    fields = {
+        name: [drawn[place] for place in np.flatnonzero(groups == name)]
+        for name in group_names(files.config.dataset.groups)
+    }
+    return Picture(
+        "random_sheet.png",
+        crossed_sheet(
+            fields,
+            _values(files),
+            {name: len(images) for name, images in fields.items()},
+            f"The first {len(groups)} random samples, as the guide sorts them",
+            "nothing left out; under each field, how many there are",
+        ),
+        "Random samples by group",
+        "Sorted by the guide as the dataset is, gaps closed; half-formed images are among them.",
+        f"A table of random samples by group: {_counted(groups.dropna())}.",
+    )
+
+
+def _balanced_sheet(files: RunFiles) -> Picture:
+    rows = {
+        name: files.there[files.there["group"] == name] for name in group_names(files.config.dataset.groups)
+    }
+    return Picture(
+        "balanced_sheet.png",
+        crossed_sheet(
+            {name: list(files.images(part.head(FIELD_IMAGES))) for name, part in rows.items()},
+            _values(files),
+            {name: len(part) for name, part in rows.items()},
+            "The balanced dataset",
+            "the first images of each group; under each field, how many the dataset has",
+        ),
+        "The dataset by group",
+        "The first images of each group in the order of the manifest.",
+        f"A table of the dataset's images by group: {_counted(files.there['group'])}.",
+    )
+
+
+def _values(files: RunFiles) -> list[tuple[str, ...]]:
+    return [group.names for group in files.config.dataset.groups.values()]
+
+
 def _before_after(files: RunFiles, shares: pd.DataFrame, render: Renderer) -> Picture:
     by_group = {
         group: list(files.images(files.there[files.there["group"] == group].head(SHEET_IMAGES)))
         for group in group_names(files.config.dataset.groups)
     }
+    most = max(SHEET_IMAGES, COLUMNS * len(by_group))
     return Picture(
         "before_after.png",
-        before_after(render.random_samples(SHEET_IMAGES, files.config.seed), by_group, shares),
+        before_after(render.random_samples(most, files.config.seed), by_group, shares, columns=COLUMNS),
         "Before and after",
         "Left: random samples. Right: the dataset's first images of each group. Below: the groups' shares.",
         "Two sheets of images, random samples beside the dataset in rows by group. "

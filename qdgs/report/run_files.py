@@ -42,6 +42,7 @@ class RunFiles:
         shares: The audit by group.
         elite_readings: What the auditor reads off each elite.
         image_readings: What the auditor reads off each image of the dataset.
+        random_readings: What it reads off each random sample, with the guide's `group`.
         certificate: What labels of a person say of the dataset.
         top_up: What the images of a user hold and lack, where the run fills their gaps.
         merged: Which runs the images come from, where it is the dataset of several.
@@ -59,6 +60,7 @@ class RunFiles:
     shares: pd.DataFrame | None
     elite_readings: pd.DataFrame | None
     image_readings: pd.DataFrame | None
+    random_readings: pd.DataFrame | None
     certificate: Mapping[str, Any] | None
     top_up: Mapping[str, Any] | None
     merged: Mapping[str, Any] | None
@@ -85,6 +87,7 @@ class RunFiles:
             shares=_frame(folder / "audit.csv"),
             elite_readings=_frame(folder / "search" / "audit_elites.parquet"),
             image_readings=_frame(folder / "audit_images.parquet"),
+            random_readings=_frame(folder / "audit_random.parquet"),
             certificate=read_certificate(folder / "certificate.json", manifest),
             top_up=_json(folder / TOP_UP),
             merged=_json(folder / MERGED),

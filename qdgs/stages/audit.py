@@ -27,7 +27,7 @@ from qdgs.roles import JudgesConfig, Named, judge_names
 from qdgs.run import Run, Watch
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.corrected import ELITE_READINGS, corrected_scores
-from qdgs.stages.cuts import Cuts, guide_values
+from qdgs.stages.cuts import Cuts, guide_groups, guide_values
 from qdgs.stages.flatten import FLATTEN, MANIFEST, open_bank, random_latents
 from qdgs.stages.frames import write_frame
 from qdgs.stages.readings import Readings, keep_shard, read_apart
@@ -37,6 +37,8 @@ AUDIT = "audit.json"
 AUDIT_TABLE = "audit.csv"
 READINGS = "audit_images.parquet"
 """What the auditor reads off each image of the dataset: its `id` and the auditor's columns."""
+RANDOM_READINGS = "audit_random.parquet"
+"""What it reads off each random sample, and the `group` that the guide puts that into, gaps closed."""
 
 
 def perform(
@@ -56,7 +58,7 @@ def perform(
     named = run.config.judges.auditor
     if named is None:
         write_json(run.path / AUDIT, {"warnings": warnings_of(run.summary)})
-        for stale in (AUDIT_TABLE, READINGS, ELITE_READINGS):
+        for stale in (AUDIT_TABLE, READINGS, RANDOM_READINGS, ELITE_READINGS):
             (run.path / stale).unlink(missing_ok=True)
         return {}
     auditor = load_judge(named, device=device)
@@ -64,14 +66,15 @@ def perform(
     scorer = load_scorer(run, device=device)
     bank = open_bank(run, scorer, device=device)
     embedding = bank.embedding()
+    dataset = _dataset(run, auditor, embedding, device=device, watch=watch)
     result = audit(
-        _dataset(run, auditor, embedding, device=device, watch=watch),
+        dataset,
         _random_samples(run, scorer, auditor, embedding, bank, watch=watch),
         run.config.dataset,
         stream(run.config.seed, Stream.AUDIT),
         bank=JudgedImages(bank.judged(auditor), bank.embeddings()),
         confusion=known_confusion(auditor, run.config.dataset),
-        notes=_notes(run, scorer),
+        notes=[*_notes(run, scorer), *_exposed(auditor, dataset.judged)],
     )
     scores = corrected_scores(run, scorer, auditor, bank, device=device, watch=watch)
     numbers = {**result.summary(), **scores}
@@ -123,9 +126,13 @@ def _random_samples(
     n, dataset = run.summary["images"], run.config.dataset
     latents = random_latents(run, scorer.generator, n).to(bank.latents.device)
     scores = scores_of(scorer, latents, bank.micro_batch)
-    labels = guide_values(scores, _without_gaps(dataset), read_cuts(run), dataset.label)
+    cuts = read_cuts(run)
+    labels = guide_values(scores, _without_gaps(dataset), cuts, dataset.label)
     batches = (as_stored(batch) for batch in generate(scorer.generator, latents, bank.micro_batch))
-    return _judged(auditor, embedding, batches, labels)
+    judged = _judged(auditor, embedding, batches, labels)
+    groups = guide_groups(scores, _without_gaps(dataset), cuts)
+    write_frame(run.path / RANDOM_READINGS, judged.judged.assign(group=pd.Series(groups, dtype=object)))
+    return judged
 
 
 def _without_gaps(dataset: DatasetConfig) -> DatasetConfig:
@@ -170,6 +177,18 @@ def _notes(run: Run, scorer: Scorer) -> list[str]:
     if judges.teacher and judges.auditor and judges.teacher.who != judges.auditor.who:
         notes.append(f"The cuts between groups were placed with labels of {judges.teacher.who}.")
     return [*notes, *_taught(scorer, judges), *_chosen(run)]
+
+
+def _exposed(auditor: Judge, read: pd.DataFrame) -> list[str]:
+    """How far the light decides what a judge of the auditor's reads, where it tells."""
+    judges = [one for one in getattr(auditor, "judges", [auditor]) if hasattr(one, "exposure_changes")]
+    return [
+        f"One stop less or more of light would change the class of {changes.lightness:.0%} of the "
+        f"{changes.faces:,} faces whose lightness was read: it is apparent lightness, and skin tone only "
+        "where that is under 10 %."
+        for changes in (one.exposure_changes(read) for one in judges)
+        if changes.faces
+    ]
 
 
 def _chosen(run: Run) -> list[str]:

@@ -89,6 +89,13 @@ def guide_values(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts, meas
     return [None if code == IN_GAP else names[code] for code in values]
 
 
+def guide_groups(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts) -> list[str | None]:
+    """The group that the guide's measures put each sample into, None in a gap."""
+    names = group_names(dataset.groups)
+    codes = group_codes(assign_values(samples, dataset, cuts.points), dataset)
+    return [None if code == IN_GAP else names[code] for code in codes]
+
+
 def prior_counts(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts) -> PriorCounts:
     """How often random samples fall into each group, as the guide sees them."""
     codes = group_codes(assign_values(samples, dataset, cuts.points), dataset)

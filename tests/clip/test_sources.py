@@ -125,7 +125,11 @@ def test_a_repository_that_is_not_there_is_one_sentence(hub: str) -> None:
     ("model", "pretrained", "message"),
     [
         ("ViT-B32", "openai", r"guide\.clip\.model: unknown 'ViT-B32'; did you mean 'ViT-B-32' or"),
-        ("qdgs_mini", None, r"unknown 'qdgs_mini'; did you mean 'qdgs-mini'\? known: qdgs-mini, local-dir:"),
+        (
+            "qdgs_mini",
+            None,
+            r"unknown 'qdgs_mini'; did you mean 'qdgs-mini'\? known: qdgs-mini, qdgs-faces, ",
+        ),
         (
             "ViT-B-32",
             "opnai",

@@ -153,15 +153,16 @@ def test_the_order_of_the_rows_does_not_matter(solutions: pd.DataFrame, dataset:
 
 def test_a_sentence_names_the_emptiest_bin() -> None:
     groups = {
-        "a": {"images": [5, 5, 5, 5], "unread": 0, "candidates": [9, 9, 9, 9]},
-        "b": {"images": [5, 1, 9, 5], "unread": 0, "candidates": [9, 1, 9, 9]},
-        "none": {"images": [0, 0, 0, 0], "unread": 0, "candidates": [0, 0, 0, 0]},
+        "a": {"images": [5, 5, 5, 5], "unread": 0, "candidates": [9, 9, 9, 9], "candidates_unread": 0},
+        "b": {"images": [5, 1, 9, 5], "unread": 0, "candidates": [9, 1, 9, 9], "candidates_unread": 4},
+        "none": {"images": [0, 0, 0, 0], "unread": 0, "candidates": [0, 0, 0, 0], "candidates_unread": 0},
     }
     told = {"light": {"judge": "meter", "edges": [0.25, 0.5, 0.75], "groups": groups}}
     assert balance_sentences(told) == [
         "Every group is balanced over `light`, as meter reads it, in 4 bins that hold equally many random "
         "samples, as far as candidates allow: the emptiest is bin 2 of b with 5.0% of that group's images, "
-        "where 25.0% would be even."
+        "where 25.0% would be even. Of 4 of 68 candidates it could not be read; these come last, so that a "
+        "gate sees few of them."
     ]
     assert balance_sentences(None) == []
 

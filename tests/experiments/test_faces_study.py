@@ -45,6 +45,8 @@ def test_sets_of_one_distribution_are_near_and_not_told_apart(rng):
     assert told["kernel_distance"].low < 0 < told["kernel_distance"].high
     assert told["told_from_random"].low < 0.5
     assert told["faces_found"].value == pytest.approx(0.9, abs=0.06)
+    assert told["max_share_error_by_teacher"].value == 0
+    assert told["normalized_entropy_by_teacher"].value == pytest.approx(1)
     assert told["leakage"].low < 0.55
 
 
@@ -70,13 +72,13 @@ def test_the_training_of_the_guide_is_added_to_what_is_spent_once(rng):
 
     metrics = ["generator_calls", "generator_calls_once", "judge_labels", "judge_labels_once", "images"]
     frame = pd.DataFrame(
-        [["prior-restarts", "g", 0, name, 10.0, 10.0, 10.0, 1] for name in metrics],
+        [["qdgs", "g", 0, name, 10.0, 10.0, 10.0, 1] for name in metrics],
         columns=["method", "generator", "seed", "metric", "value", "low", "high", "n"],
     )
     counted = with_training(frame, 1000).set_index(["method", "metric"])["value"]
-    name = "prior-restarts, guide's training counted"
+    name = "qdgs, guide's training counted"
     assert [counted[name, metric] for metric in metrics] == [1010, 1010, 2010, 2010, 10]
-    assert (counted["prior-restarts"] == 10).all()
+    assert (counted["qdgs"] == 10).all()
 
 
 def test_the_worst_group_is_chosen_on_one_half_and_told_of_the_other(rng):

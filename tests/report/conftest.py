@@ -171,6 +171,8 @@ def _readings(folder: Path, archive: pd.DataFrame) -> None:
     manifest = pd.read_parquet(folder / "dataset" / "manifest.parquet")
     values = manifest["group"].str.split("/", expand=True)
     read_off(manifest[["id"]], values[0], values[1]).to_parquet(folder / "audit_images.parquet")
+    guessed = pd.DataFrame({"group": ["red/triangle", "blue/square", "red/square", None] * 5}, dtype=object)
+    guessed.to_parquet(folder / "audit_random.parquet")
     color = pd.Series(np.where(archive["color"] < 0, "red", "blue"))
     shape = pd.Series(np.where(archive["edges"] < -0.05, "triangle", "square"))
     read_off(archive[["cell"]], color, shape).to_parquet(folder / "search" / "audit_elites.parquet")

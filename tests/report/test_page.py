@@ -25,6 +25,8 @@ EVERYTHING = {
     "image_grid.png",
     "archive_heatmap.png",
     "learning_curves.png",
+    "random_sheet.png",
+    "balanced_sheet.png",
 }
 
 
@@ -82,7 +84,10 @@ def test_numbers_groups_and_sentences_stand_on_the_page(run: Path) -> None:
 
 def test_without_a_generator_the_dataset_itself_is_laid_out(run: Path) -> None:
     report(run)
-    assert {path.name for path in (run / "figures").iterdir()} == EVERYTHING - {"before_after.png"}
+    assert {path.name for path in (run / "figures").iterdir()} == EVERYTHING - {
+        "before_after.png",
+        "random_sheet.png",
+    }
 
 
 def test_after_the_search_alone_the_page_shows_the_search(run: Path) -> None:

@@ -243,6 +243,14 @@ def test_every_export_has_a_card_that_the_hub_accepts_and_a_datasheet(format: st
         assert "Splits, stratified by group: train" in sheet
 
 
+@pytest.mark.parametrize("format", ["csv", "imagefolder", "parquet", "webdataset"])
+def test_every_image_that_goes_out_is_counted(format: str) -> None:
+    told: list[tuple[int, int]] = []
+    with dataset_of({"tint": ["red", "blue"], "form": ["x", "y"]}, [0, 1, 2, 3] * 65) as made:
+        exported(made, format, progress=lambda done, total: told.append((done, total)))
+    assert told == [(256, 260), (260, 260)]
+
+
 def test_shards_hold_to_the_limit_of_bytes(tmp_path: Path) -> None:
     with dataset_of({"tint": ["red", "blue"], "form": ["x", "y"]}, [0, 1, 2, 3] * 5) as made:
         out = exported(made, "webdataset", shard_bytes=40_000)

@@ -14,7 +14,7 @@ from PIL import Image
 from qdgs.config import dump_config, load_config
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.report.page import report
-from qdgs.report.pictures import pictures
+from qdgs.report.pictures import drawings
 from qdgs.report.run_files import Renderer, RunFiles, measure_axes
 from tests.report.conftest import CONFIG, Swatches
 
@@ -180,7 +180,7 @@ def test_where_one_measure_is_not_audited_the_sheet_keeps_all_groups_and_the_bar
     shares = pd.DataFrame({"group": ["red", "blue"], "target": 0.5, "count": [11, 9], "share": [0.55, 0.45]})
     shares.to_csv(run / "audit.csv", index=False)
     files = RunFiles.read(run, load_config(run / "config.yaml"))
-    first = next(pictures(files, Renderer(Swatches())))
+    first = drawings(files, Renderer(Swatches()))[0]()
     _, after, bars = first.figure.axes
     assert len(after.get_yticklabels()) == 4
     assert [label.get_text() for label in bars.get_yticklabels()] == ["red", "blue"]
@@ -197,3 +197,16 @@ def test_permission_to_share_a_judge_is_no_warning_while_none_is_shared(run: Pat
     text = Tags(report(run)).text
     assert "held no other role" in text
     assert "holds another role" not in text
+
+
+def test_progress_is_told_of_every_figure_and_picture(run: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    report(run, Swatches(), progress=lambda kind, done, total: told.append((kind, done, total)))
+    drawn = len(list((run / "figures").iterdir()))
+    assert [step for step in told if step[0] == "figures"] == [
+        ("figures", done, drawn) for done in range(1, drawn + 1)
+    ]
+    counts = [done for kind, done, _ in told if kind == "pictures"]
+    assert counts == sorted(counts)
+    assert counts[-1] == 300 + 20 + 20  # elites, images for opinions, images to label
+    assert {total for kind, _, total in told if kind == "pictures"} == {counts[-1]}

@@ -51,7 +51,14 @@ class Bar:
     def _draw(self, step: Step) -> None:
         if self._bar is None or step.stage != self._stage:
             self._close()
-            self._bar = tqdm(total=step.total, desc=step.stage, unit=f" {step.unit}", file=self._stream)
+            # What was done before this bar began, by an interrupted search, does not count as its pace.
+            self._bar = tqdm(
+                total=step.total,
+                initial=step.done,
+                desc=step.stage,
+                unit=f" {step.unit}",
+                file=self._stream,
+            )
         self._bar.total = step.total
         self._bar.update(step.done - self._bar.n)
         self._bar.set_postfix_str(_numbers(step))

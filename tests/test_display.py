@@ -1,4 +1,6 @@
 import io
+import re
+import time
 
 import pytest
 
@@ -22,6 +24,17 @@ def test_a_terminal_sees_a_bar_with_score_and_coverage():
         bar.watch(step(100))
     assert "100/100" in stream.getvalue()
     assert "QD score 1,234, coverage 25.7%" in stream.getvalue()
+
+
+def test_what_was_done_before_an_interruption_is_not_taken_for_pace():
+    stream = Terminal()
+    with Bar(stream) as bar:
+        bar.watch(step(50))
+        time.sleep(0.3)
+        bar.watch(step(51))
+    paces = re.findall(r"51/100 \[.*?([\d.]+) ?(evaluations/s|s/ evaluations)", stream.getvalue())
+    rate, unit = paces[-1]
+    assert (float(rate) if unit == "evaluations/s" else 1 / float(rate)) < 20
 
 
 def test_elsewhere_a_stage_is_told_at_its_beginning_its_end_and_now_and_then():

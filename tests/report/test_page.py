@@ -210,3 +210,16 @@ def test_progress_is_told_of_every_figure_and_picture(run: Path) -> None:
     assert counts == sorted(counts)
     assert counts[-1] == 300 + 20 + 20  # elites, images for opinions, images to label
     assert {total for kind, _, total in told if kind == "pictures"} == {counts[-1]}
+
+
+def test_an_audit_of_an_earlier_dataset_is_none(run: Path) -> None:
+    marks = {"search": {}, "flatten": {}, "render": {}, "audit": {}}
+    (run / "stages.json").write_text(json.dumps(marks))
+    assert "has not graded" not in Tags(report(run)).text
+    del marks["audit"]  # as flattening again does
+    (run / "stages.json").write_text(json.dumps(marks))
+    text = Tags(report(run)).text
+    assert f"The auditor has not graded the dataset. Go on with qdgs audit {run}." in text
+    assert "where 25 % were asked for" not in text
+    files = RunFiles.read(run, load_config(run / "config.yaml"))
+    assert (files.shares, files.image_readings, files.elite_readings, files.audit) == (None, None, None, {})

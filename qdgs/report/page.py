@@ -116,7 +116,7 @@ def _html(files: RunFiles, shown: Exhibits) -> str:
         "name": files.folder.resolve().name,
         "config": files.config,
         "shown": shown,
-        "judges": _judges(files.config),
+        "judges": _judges(files),
         "curves": _curves(files),
         "script": script,
         "script_hash": f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
@@ -254,10 +254,12 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     return [(anchor, text) for anchor, text, there in sections if there]
 
 
-def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
+def _judges(files: RunFiles) -> list[tuple[str, str, str]]:
     """Role, name and duty of each judge."""
-    named = ((role, getattr(config.judges, role), duty) for role, duty in ROLES.items())
-    shared = judges_shared(config.judges)
+    judges = files.config.judges
+    duties = ROLES if files.shares is not None else {**ROLES, "auditor": "it has not graded anything yet"}
+    named = ((role, getattr(judges, role), duty) for role, duty in duties.items())
+    shared = judges_shared(judges)
     return [
         (role, judge.who, duty.removesuffix(" and held no other role") if shared else duty)
         for role, judge, duty in named

@@ -215,11 +215,33 @@ def test_progress_is_told_of_every_figure_and_picture(run: Path) -> None:
 def test_an_audit_of_an_earlier_dataset_is_none(run: Path) -> None:
     marks = {"search": {}, "flatten": {}, "render": {}, "audit": {}}
     (run / "stages.json").write_text(json.dumps(marks))
-    assert "has not graded" not in Tags(report(run)).text
+    config = load_config(run / "config.yaml")
+    assert RunFiles.read(run, config).shares is not None
     del marks["audit"]  # as flattening again does
     (run / "stages.json").write_text(json.dumps(marks))
     text = Tags(report(run)).text
     assert f"The auditor has not graded the dataset. Go on with qdgs audit {run}." in text
     assert "where 25 % were asked for" not in text
-    files = RunFiles.read(run, load_config(run / "config.yaml"))
+    assert "it has not graded anything yet" in text
+    files = RunFiles.read(run, config)
     assert (files.shares, files.image_readings, files.elite_readings, files.audit) == (None, None, None, {})
+
+
+def test_of_very_many_images_some_are_shown_and_that_is_said(run: Path) -> None:
+    path = run / "dataset" / "manifest.parquet"
+    few, readings = pd.read_parquet(path), pd.read_parquet(run / "audit_images.parquet")
+    many = pd.concat([few] * 5000, ignore_index=True)  # of 20 pictures
+    many["id"] = [f"{number:06d}" for number in range(len(many))]
+    many.to_parquet(path)
+    read = pd.concat([readings] * 5000, ignore_index=True).assign(id=many["id"])
+    read.to_parquet(run / "audit_images.parquet")
+    page = report(run, Swatches())
+    assert page.stat().st_size < 15_000_000
+    text = Tags(page).text
+    assert "30,000 of 100,000 images of the dataset" in text  # where guide and judge differ
+    data = json.loads(
+        re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page.read_text(), re.S)[1]
+    )
+    assert len(data["images"]["id"]) <= 1200
+    assert data["images"]["total"] == data["labelling"]["total"] == 100_000
+    assert len(data["labelling"]["id"]) == 600

@@ -17,7 +17,9 @@ from qdgs.errors import ConfigError, CorruptFileError, MissingPackageError
 from qdgs.hub import HubFile, missing, told
 from qdgs.registry import nearest
 
-EMBEDDED = {"qdgs-mini": Path(__file__).parent.parent / "weights" / "qdgs-mini"}
+EMBEDDED = {
+    name: Path(__file__).parent.parent / "weights" / name for name in ("qdgs-mini", "qdgs-faces")
+}
 FOLDER_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"
 CONFIG_FILE = "open_clip_config.json"

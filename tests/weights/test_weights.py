@@ -5,7 +5,7 @@ import pytest
 from qdgs import weights
 from qdgs.errors import CorruptFileError
 
-NAMES = ("shapes-vae", "shape-cnn", "faces-xception", "faces-bank", "qdgs-mini")
+NAMES = ("shapes-vae", "shape-cnn", "faces-xception", "faces-bank", "qdgs-mini", "qdgs-faces")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -35,8 +35,8 @@ class Bar:
         self._close()
 
     def watch(self, step: Step) -> None:
-        """Show a step; that a stage is through is seen anyway."""
-        if step.through:
+        """Show a step; that a stage is through is seen anyway, and plain lines tell of what is done alone."""
+        if step.through or not (step.done or self._terminal):
             return
         if self._terminal:
             self._draw(step)

@@ -48,6 +48,15 @@ def test_elsewhere_a_stage_is_told_at_its_beginning_its_end_and_now_and_then():
     assert lines[0] == "search: 10 of 100 evaluations, QD score 1,234, coverage 25.7%"
 
 
+def test_what_has_not_begun_is_seen_on_a_terminal_alone():
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        with Bar(stream) as bar:
+            bar.watch(step(0))
+    assert "0/100" in terminal.getvalue()
+    assert file.getvalue() == ""
+
+
 def test_ten_seconds_of_silence_are_enough(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr("qdgs.display.time.monotonic", lambda: now[0])

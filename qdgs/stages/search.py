@@ -71,7 +71,6 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     scorer = load_scorer(run, device=device)
     check_judges(run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide)
     device = scoring_device(run.config, device)
-    watch(Step("search: models", 1, 1, "parts"))
     with search_workers(run.config, scorer) as workers:
         watch(Step("search: random samples", 0, run.config.search.range_samples, "images"))
         search = _search(run, scorer, workers, device=device, anew=anew)

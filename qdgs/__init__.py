@@ -5,9 +5,11 @@
 >>> run.complete().summary["label_agreement"]  # doctest: +SKIP
 
 `Run.complete` does every stage that is not through yet; `run.do("search")`, `run.do("flatten")` and so on
-do one. A generator of your own is any object with `latent_dim`, `image_size`, `differentiable`,
-`prior_norm`, `sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`). A configuration
-names it as `{name: python, target: "package.module:factory"}`, or by a name that you give it:
+do one. `run.archive` and `run.dataset` hold what came out, and show it in a notebook.
+
+A generator of your own is any object with `latent_dim`, `image_size`, `differentiable`, `prior_norm`,
+`sample_latents(n, rng)` and a call from latents to images (`qdgs.Generator`). A configuration names it as
+`{name: python, target: "package.module:factory"}`, or by a name that you give it:
 `qdgs.GENERATORS["mine"] = MyGenerator`, or an object. Guides (`qdgs.GUIDES`) and judges (`qdgs.JUDGES`)
 likewise.
 
@@ -18,7 +20,9 @@ import importlib
 from typing import Any
 
 _NAMES = {
+    "Archive": "qdgs.report.views",
     "ClipEncoder": "qdgs.clip.encoder",
+    "Dataset": "qdgs.report.views",
     "GENERATORS": "qdgs.generators.base",
     "GUIDES": "qdgs.guides.base",
     "Generator": "qdgs.generators.base",

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from types import ModuleType
 
 import torch
@@ -37,7 +38,10 @@ def import_open_clip() -> ModuleType:
         import_torchvision: what is done where that fails.
     """
     import_torchvision()
-    return importlib.import_module("open_clip")
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets its import of tqdm complains, although it shows no bar.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return importlib.import_module("open_clip")
 
 
 def _declare_operators() -> None:

@@ -35,8 +35,8 @@ class Bar:
         self._close()
 
     def watch(self, step: Step) -> None:
-        """Show a step; that a stage is through is seen anyway."""
-        if step.through:
+        """Show a step; that a stage is through is seen anyway, and plain lines tell of what is done alone."""
+        if step.through or not (step.done or self._terminal):
             return
         if self._terminal:
             self._draw(step)
@@ -51,7 +51,14 @@ class Bar:
     def _draw(self, step: Step) -> None:
         if self._bar is None or step.stage != self._stage:
             self._close()
-            self._bar = tqdm(total=step.total, desc=step.stage, unit=f" {step.unit}", file=self._stream)
+            # What was done before this bar began, by an interrupted search, does not count as its pace.
+            self._bar = tqdm(
+                total=step.total,
+                initial=step.done,
+                desc=step.stage,
+                unit=f" {step.unit}",
+                file=self._stream,
+            )
         self._bar.total = step.total
         self._bar.update(step.done - self._bar.n)
         self._bar.set_postfix_str(_numbers(step))

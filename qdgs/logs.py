@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class TensorBoardLog:
     """Writes the numbers of each step, and those of summary.json when a stage is through.
 
     Scalars are `<stage>/<number>` over what the stage counts (a search's evaluations), and
-    `summary/<number>`.
+    `summary/<number>`. No folder is made before the first number.
 
     Args:
         folder: Where the event files go.
@@ -69,18 +70,21 @@ class TensorBoardLog:
             raise MissingPackageError(
                 "--log tensorboard needs an optional package: pip install 'qdgs[tensorboard]'"
             ) from None
-        self._writer: Any = SummaryWriter(str(folder))
+        self._make: Callable[[], Any] = partial(SummaryWriter, str(folder))
+        self._writer: Any = None
 
     def __call__(self, step: Step) -> None:
         """Write a step."""
         group = "summary" if step.through else step.stage.replace(": ", "/")
         for name, value in step.numbers.items():
             if isinstance(value, int | float) and math.isfinite(value):
+                self._writer = self._writer or self._make()
                 self._writer.add_scalar(f"{group}/{name}", value, step.done)
 
     def close(self) -> None:
         """Write what waits."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _imported(name: str) -> Callable[[Step], None]:

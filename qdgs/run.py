@@ -8,13 +8,16 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qdgs.config import RunConfig, dump_config, load_config, parse_config, plain
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.files import fingerprint, read_json, write_json, write_text
 from qdgs.overrides import override
 from qdgs.registry import nearest
+
+if TYPE_CHECKING:
+    from qdgs.report.views import Archive, Dataset
 
 STAGES = ("search", "flatten", "render", "audit", "report", "export")
 
@@ -193,6 +196,32 @@ class Run:
         """What summary.json holds; empty before the first stage is through."""
         path = self.path / "summary.json"
         return read_json(path) if path.exists() else {}
+
+    @property
+    def archive(self) -> Archive:
+        """What the search found; a notebook draws it.
+
+        Raises:
+            InputError: There is no archive yet.
+        """
+        from qdgs.report.views import archive_of
+
+        return archive_of(self.path, self.config)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images that were chosen; a notebook shows some of each group.
+
+        Raises:
+            InputError: Nothing is chosen yet.
+        """
+        from qdgs.report.views import dataset_of
+
+        return dataset_of(self.path, self.config)
+
+    def __repr__(self) -> str:
+        through = [stage for stage in STAGES if self.finished(stage)]
+        return f"Run({str(self.path)!r}, through with {', '.join(through) or 'nothing yet'})"
 
     def finished(self, stage: str) -> bool:
         """Whether a stage is through, for the configuration as it is now, and so are those before it."""

@@ -10,7 +10,7 @@ import typer
 
 from qdgs.console import do_stage, open_dataset, progress_bar, tell_warnings
 from qdgs.errors import InputError
-from qdgs.options import Device, RunFolder, Set, device_of
+from qdgs.options import Device, Log, RunFolder, Set, device_of
 
 
 def top_up(
@@ -30,29 +30,31 @@ def top_up(
     ] = None,
     set_: Set = None,
     device: Device = "auto",
+    log: Log = None,
 ) -> None:
     """Measure the images of a folder with a judge, and make only those that its thin groups lack."""
     from qdgs.config import load_config
-    from qdgs.datasets.gaps import together
+    from qdgs.datasets import gaps
     from qdgs.datasets.manifest import read_manifest
+    from qdgs.logs import open_logs, together
     from qdgs.stages.top_up import begin_top_up, measure_folder
 
-    loaded = load_config(config, set_ or ())
-    with progress_bar() as bar:
-        found = measure_folder(
-            folder, loaded, judge=judge, images=images, device=device_of(device), watch=bar.watch
-        )
-    for sentence in found.sentences():
-        typer.echo(sentence)
-    if not found.missing:
-        typer.echo(f"{folder}: every group has its share; there is nothing to make")
-        return
-    run = begin_top_up(loaded, found, out)
-    with progress_bar() as bar:
-        run.complete(device=device_of(device), watch=bar.watch)
+    loaded, where = load_config(config, set_ or ()), device_of(device)
+    with open_logs(log or (), out) as logs:
+        with progress_bar() as bar:
+            watch = together(bar.watch, *logs)
+            found = measure_folder(folder, loaded, judge=judge, images=images, device=where, watch=watch)
+        for sentence in found.sentences():
+            typer.echo(sentence)
+        if not found.missing:
+            typer.echo(f"{folder}: every group has its share; there is nothing to make")
+            return
+        run = begin_top_up(loaded, found, out)
+        with progress_bar() as bar:
+            run.complete(device=where, watch=together(bar.watch, *logs))
     tell_warnings(run)
     made = read_manifest(run.path / "dataset" / "manifest.parquet").rows
-    for line in _table(together(found.to_json(), made, run.config.dataset)):
+    for line in _table(gaps.together(found.to_json(), made, run.config.dataset)):
         typer.echo(line)
     typer.echo(f"{run.path}: {len(made):,} images made; see {run.path / 'report.html'}")
 

@@ -1,4 +1,6 @@
 import io
+import re
+import time
 
 import pytest
 
@@ -24,6 +26,17 @@ def test_a_terminal_sees_a_bar_with_score_and_coverage():
     assert "QD score 1,234, coverage 25.7%" in stream.getvalue()
 
 
+def test_what_was_done_before_an_interruption_is_not_taken_for_pace():
+    stream = Terminal()
+    with Bar(stream) as bar:
+        bar.watch(step(50))
+        time.sleep(0.3)
+        bar.watch(step(51))
+    paces = re.findall(r"51/100 \[.*?([\d.]+) ?(evaluations/s|s/ evaluations)", stream.getvalue())
+    rate, unit = paces[-1]
+    assert (float(rate) if unit == "evaluations/s" else 1 / float(rate)) < 20
+
+
 def test_elsewhere_a_stage_is_told_at_its_beginning_its_end_and_now_and_then():
     stream = io.StringIO()
     with Bar(stream) as bar:
@@ -33,6 +46,15 @@ def test_elsewhere_a_stage_is_told_at_its_beginning_its_end_and_now_and_then():
     lines = stream.getvalue().splitlines()
     assert [line.split(" of")[0] for line in lines] == ["search: 10", "search: 100", "render: 1"]
     assert lines[0] == "search: 10 of 100 evaluations, QD score 1,234, coverage 25.7%"
+
+
+def test_what_has_not_begun_is_seen_on_a_terminal_alone():
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        with Bar(stream) as bar:
+            bar.watch(step(0))
+    assert "0/100" in terminal.getvalue()
+    assert file.getvalue() == ""
 
 
 def test_ten_seconds_of_silence_are_enough(monkeypatch):

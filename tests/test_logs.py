@@ -1,6 +1,8 @@
+import json
 import sys
 import types
 
+import pandas as pd
 import pytest
 
 from qdgs.cli import run_command
@@ -46,6 +48,33 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
     events.Reload()
     assert sorted(events.Tags()["scalars"]) == ["search/qd_score", "summary/label_agreement"]
     assert [(event.step, event.value) for event in events.Scalars("search/qd_score")] == [(64, 10), (128, 30)]
+
+
+def test_a_top_up_is_logged_too_the_counting_of_images_before_it_included(
+    finished, heard, tiny_config, tmp_path, capfd
+):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'qdgs[tensorboard]'")
+    out = tmp_path / "topped"
+    arguments = ["top-up", finished.path / "dataset", "--config", tiny_config, "--images", "4", "--out", out]
+    logs = ["--log", "a_users_log:log", "--log", "tensorboard"]
+    settings = ["--set", "dataset.on_shortage=accept"]
+    assert run_command([str(argument) for argument in [*arguments, *logs, *settings]]) == 0
+    stages = list(dict.fromkeys(step.stage.partition(":")[0] for step in heard))
+    assert stages == ["count", "search", "flatten", "render", "audit", "report", "export"]
+    assert heard[0].total == len(list((finished.path / "dataset").rglob("*.png")))
+    assert [step.numbers["images"] for step in heard if step.through and step.stage == "flatten"] == [4]
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def test_a_top_up_that_makes_nothing_leaves_no_folder(finished, heard, tiny_config, tmp_path, capfd):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'qdgs[tensorboard]'")
+    rows = pd.read_csv(finished.path / "audit.csv").set_index("group")["share"]
+    out, level = tmp_path / "topped", json.dumps(rows.to_dict())
+    arguments = ["top-up", finished.path / "dataset", "--config", tiny_config, "--out", out]
+    settings = ["--set", f"dataset.target={level}", "--log", "tensorboard"]
+    assert run_command([str(argument) for argument in [*arguments, *settings]]) == 0
+    assert "there is nothing to make" in capfd.readouterr().out
+    assert not out.exists()
 
 
 def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):

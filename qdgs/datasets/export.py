@@ -27,6 +27,8 @@ from qdgs.registry import nearest
 SHARD_IMAGES = 10_000
 SHARD_BYTES = 10**9
 ROW_GROUP = 100
+TOLD = 256
+"""Images after which a watcher is told."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Source:
         labels: Names of the label in the order of their numbers.
         shard_images: Images a shard, at most.
         shard_bytes: Bytes a shard, at most, unless one image has more.
+        taken: Called for every image that goes out.
     """
 
     folder: Path
@@ -48,9 +51,11 @@ class Source:
     labels: list[str]
     shard_images: int
     shard_bytes: int
+    taken: Callable[[], None]
 
     def image(self, row: Mapping[Hashable, Any]) -> bytes:
         """The PNG of a row."""
+        self.taken()
         return Path(self.folder, "train", row["file_name"]).read_bytes()
 
     def splits(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -79,6 +84,7 @@ def export(
     seed: int = 0,
     shard_images: int = SHARD_IMAGES,
     shard_bytes: int = SHARD_BYTES,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Copy a rendered dataset into another format.
 
@@ -100,6 +106,7 @@ def export(
         seed: Of the splits.
         shard_images: Images a shard of `webdataset` or `parquet`.
         shard_bytes: Bytes of such a shard.
+        progress: Called now and then with images that went out and images in all.
 
     Returns:
         The files written, relative to `out`, sorted.
@@ -118,7 +125,8 @@ def export(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        source = Source(dataset, temporary, table, labels, shard_images, shard_bytes)
+        count = _Count(len(table), progress)
+        source = Source(dataset, temporary, table, labels, shard_images, shard_bytes, count)
         FORMATS[format].write(source)
         _write_documents(source, metadata, splits, format)
         if out.exists():
@@ -128,6 +136,18 @@ def export(
         shutil.rmtree(temporary, ignore_errors=True)
         raise QdgsError(f"{out}: cannot be written: {write_failure(error)}; free some space") from None
     return sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
+
+
+class _Count:
+    """Counts images as they go out, and tells now and then."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def __call__(self) -> None:
+        self._done += 1
+        if self._progress is not None and (self._done % TOLD == 0 or self._done == self._total):
+            self._progress(self._done, self._total)
 
 
 def _read(dataset: Path) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
@@ -247,6 +267,7 @@ def _copy_images(source: Source) -> None:
     for split, file in zip(source.table["split"], source.table["file_name"], strict=True):
         target = source.out / split / file
         target.parent.mkdir(parents=True, exist_ok=True)
+        source.taken()
         shutil.copyfile(source.folder / "train" / file, target)
 
 

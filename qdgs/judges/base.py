@@ -1,6 +1,6 @@
 """What a judge is, and the names of the known ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
@@ -45,6 +45,20 @@ class Judge(Protocol):
         ...
 
 
-def judge_batches(judge: Judge, batches: Iterable[Tensor]) -> pd.DataFrame:
-    """The judge's rows for a sequence of batches, numbered from 0; the next batch is made meanwhile."""
-    return pd.concat([judge.judge(images) for images in ahead(batches)], ignore_index=True)
+def judge_batches(
+    judge: Judge, batches: Iterable[Tensor], progress: Callable[[int], None] | None = None
+) -> pd.DataFrame:
+    """The judge's rows for a sequence of batches, numbered from 0; the next batch is made meanwhile.
+
+    Args:
+        judge: Who reads.
+        batches: Images `(batch_size, 3, height, width)` in [0, 1].
+        progress: Called after each batch with the images read so far.
+    """
+    rows, done = [], 0
+    for images in ahead(batches):
+        rows.append(judge.judge(images))
+        done += len(images)
+        if progress is not None:
+            progress(done)
+    return pd.concat(rows, ignore_index=True)

@@ -19,10 +19,10 @@ from qdgs.files import write_text
 from qdgs.generators.base import Generator
 from qdgs.parts import judges_shared
 from qdgs.report.curves import learning_curves
-from qdgs.report.exhibits import Exhibits, exhibits
+from qdgs.report.exhibits import Exhibits, Progress, exhibits
 from qdgs.report.groups import group_shares
 from qdgs.report.numbers import entries, warnings_of
-from qdgs.report.pictures import pictures, shares_in_words
+from qdgs.report.pictures import drawings, shares_in_words
 from qdgs.report.run_files import Renderer, RunFiles
 from qdgs.report.story import absences, facts, group_stories
 from qdgs.report.style import NARROW, WIDE, percent, save
@@ -43,6 +43,7 @@ def report(
     *,
     device: torch.device | str = "cpu",
     config: RunConfig | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Draw every picture that a run's files permit into figures/, and write report.html.
 
@@ -55,6 +56,7 @@ def report(
             out, or show images of the dataset.
         device: Where the generator works.
         config: What config.yaml says, where that is not of a run (a merged dataset).
+        progress: Told of the figures that are drawn, then of the pictures that are packed.
 
     Returns:
         The path of the page.
@@ -68,11 +70,19 @@ def report(
     config = config or load_config(run / "config.yaml")
     files = RunFiles.read(run, config)
     render = None if generator is None else Renderer(generator, device)
-    for picture in pictures(files, render):
-        save(picture.figure, run / "figures" / picture.file)
+    _draw(files, render, progress)
     page = run / "report.html"
-    write_text(page, _html(files, exhibits(files, render)))
+    write_text(page, _html(files, exhibits(files, render, progress)))
     return page
+
+
+def _draw(files: RunFiles, render: Renderer | None, progress: Progress | None) -> None:
+    waiting = drawings(files, render)
+    for done, draw in enumerate(waiting, start=1):
+        picture = draw()
+        save(picture.figure, files.folder / "figures" / picture.file)
+        if progress is not None:
+            progress("figures", done, len(waiting))
 
 
 def environment() -> Environment:
@@ -106,7 +116,7 @@ def _html(files: RunFiles, shown: Exhibits) -> str:
         "name": files.folder.resolve().name,
         "config": files.config,
         "shown": shown,
-        "judges": _judges(files.config),
+        "judges": _judges(files),
         "curves": _curves(files),
         "script": script,
         "script_hash": f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
@@ -244,10 +254,12 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     return [(anchor, text) for anchor, text, there in sections if there]
 
 
-def _judges(config: RunConfig) -> list[tuple[str, str, str]]:
+def _judges(files: RunFiles) -> list[tuple[str, str, str]]:
     """Role, name and duty of each judge."""
-    named = ((role, getattr(config.judges, role), duty) for role, duty in ROLES.items())
-    shared = judges_shared(config.judges)
+    judges = files.config.judges
+    duties = ROLES if files.shares is not None else {**ROLES, "auditor": "it has not graded anything yet"}
+    named = ((role, getattr(judges, role), duty) for role, duty in duties.items())
+    shared = judges_shared(judges)
     return [
         (role, judge.who, duty.removesuffix(" and held no other role") if shared else duty)
         for role, judge, duty in named

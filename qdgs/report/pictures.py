@@ -1,7 +1,8 @@
 """Which pictures the files of a run permit, and what each shows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -41,28 +42,30 @@ class Picture:
     alt: str
 
 
-def pictures(files: RunFiles, render: Renderer | None = None) -> Iterator[Picture]:
-    """All pictures that the files permit, the most telling first.
+def drawings(files: RunFiles, render: Renderer | None = None) -> list[Callable[[], Picture]]:
+    """All pictures that the files permit, the most telling first; each is drawn when it is called.
 
     Args:
         files: The run's frames.
         render: Draws random samples and elites; without it the pictures that need these are left out, or
             show images of the dataset.
     """
+    found: list[Callable[[], Picture]] = []
     if files.rendered and files.shares is not None and render is not None:
-        yield _before_after(files, files.shares, render)
+        found.append(partial(_before_after, files, files.shares, render))
     if files.shares is not None:
-        yield _shares(files.shares)
+        found.append(partial(_shares, files.shares))
     if files.rendered and len(files.config.dataset.groups) > 1:
         if files.random_readings is not None and render is not None:
-            yield _random_sheet(files, files.random_readings, render)
-        yield _balanced_sheet(files)
+            found.append(partial(_random_sheet, files, files.random_readings, render))
+        found.append(partial(_balanced_sheet, files))
     if files.rendered:
-        yield _contact_sheet(files)
+        found.append(partial(_contact_sheet, files))
     if len(files.config.guide.measures) > 1:
-        yield from _archive_pictures(files, render)
+        found += _archive_drawings(files, render)
     if files.metrics is not None and len(files.metrics):
-        yield _curves(files.metrics)
+        found.append(partial(_curves, files.metrics))
+    return found
 
 
 def _random_sheet(files: RunFiles, readings: pd.DataFrame, render: Renderer) -> Picture:
@@ -147,15 +150,18 @@ def _contact_sheet(files: RunFiles) -> Picture:
     )
 
 
-def _archive_pictures(files: RunFiles, render: Renderer | None) -> Iterator[Picture]:
-    if files.archive is not None and len(files.archive):
-        axes = measure_axes(files, files.archive)
-        if render is not None:
-            yield _elite_grid(files.archive, axes[0], axes[1], render)
-        elif files.rendered:
-            yield _dataset_grid(files, axes[0], axes[1])
-        for x, y in combinations(axes, 2):
-            yield _heatmap(files.archive, x, y, first=(x, y) == (axes[0], axes[1]))
+def _archive_drawings(files: RunFiles, render: Renderer | None) -> list[Callable[[], Picture]]:
+    if files.archive is None or files.archive.empty:
+        return []
+    axes = measure_axes(files, files.archive)
+    found: list[Callable[[], Picture]] = []
+    if render is not None:
+        found.append(partial(_elite_grid, files.archive, axes[0], axes[1], render))
+    elif files.rendered:
+        found.append(partial(_dataset_grid, files, axes[0], axes[1]))
+    for x, y in combinations(axes, 2):
+        found.append(partial(_heatmap, files.archive, x, y, first=(x, y) == (axes[0], axes[1])))
+    return found
 
 
 def _elite_grid(archive: pd.DataFrame, x: MeasureAxis, y: MeasureAxis, render: Renderer) -> Picture:

@@ -67,27 +67,28 @@ class RunFiles:
 
     @classmethod
     def read(cls, folder: Path, config: RunConfig) -> "RunFiles":
-        """Read the files of a run folder.
+        """Read the files of a run folder; an audit of an earlier dataset is none.
 
         Raises:
             CorruptFileError: One is damaged.
         """
         settled = _json(folder / "search" / "settled.json")
         manifest = _frame(folder / "dataset" / "manifest.parquet")
+        audited = _is_audited(folder)
         return cls(
             folder=folder,
             config=config,
             summary=_json(folder / "summary.json") or {},
-            audit=_json(folder / "audit.json") or {},
+            audit=(_json(folder / "audit.json") if audited else None) or {},
             ranges=None if settled is None else [tuple(ends) for ends in settled["calibration"]["ranges"]],
             cuts=_cuts(_json(folder / "dataset" / "flatten.json"), config),
             archive=_frame(folder / "search" / "archive.parquet"),
             metrics=_frame(folder / "search" / "metrics.csv"),
             manifest=manifest if manifest is not None and len(manifest) else None,
-            shares=_frame(folder / "audit.csv"),
-            elite_readings=_frame(folder / "search" / "audit_elites.parquet"),
-            image_readings=_frame(folder / "audit_images.parquet"),
-            random_readings=_frame(folder / "audit_random.parquet"),
+            shares=_frame(folder / "audit.csv") if audited else None,
+            elite_readings=_frame(folder / "search" / "audit_elites.parquet") if audited else None,
+            image_readings=_frame(folder / "audit_images.parquet") if audited else None,
+            random_readings=_frame(folder / "audit_random.parquet") if audited else None,
             certificate=read_certificate(folder / "certificate.json", manifest),
             top_up=_json(folder / TOP_UP),
             merged=_json(folder / MERGED),
@@ -159,6 +160,12 @@ def read_image(path: Path) -> Pixels:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError):
         raise CorruptFileError(f"{path}: is missing or damaged; run qdgs render again") from None
+
+
+def _is_audited(folder: Path) -> bool:
+    """Whether what an audit left is of the dataset that is there: flattening again takes the audit's mark."""
+    marks = folder / "stages.json"
+    return not marks.exists() or "audit" in (_json(marks) or {})
 
 
 def _frame(path: Path) -> pd.DataFrame | None:

@@ -22,6 +22,8 @@ SIZES = (128, 96, 64, 48, 32)
 SHEET_SIDE = 2048
 QUALITY = 82
 PROBED = 48
+TOLD = 64
+"""Pictures after which a watcher is told."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,15 @@ class SpriteSheets:
         }
 
 
-def pack(pictures: Pictures, rows: Rows, image_size: int, *, budget: int, largest: int = 96) -> SpriteSheets:
+def pack(
+    pictures: Pictures,
+    rows: Rows,
+    image_size: int,
+    *,
+    budget: int,
+    largest: int = 96,
+    progress: Callable[[int], None] | None = None,
+) -> SpriteSheets:
     """Pack pictures into sheets of the largest tiles that a budget of bytes permits.
 
     Args:
@@ -65,10 +75,11 @@ def pack(pictures: Pictures, rows: Rows, image_size: int, *, budget: int, larges
         image_size: Their width; tiles are never larger.
         budget: Bytes for all sheets, as far as a probe of some pictures can tell.
         largest: Upper limit of the tile's width.
+        progress: Called now and then with how many are packed.
     """
     tile = _tile(pictures, rows, image_size, budget, largest)
     columns = max(1, SHEET_SIDE // tile)
-    tiles = (resized(image, tile) for image in pictures(rows))
+    tiles = (resized(image, tile) for image in _told(pictures(rows), len(rows), progress))
     return SpriteSheets(tile, columns, len(rows), tuple(_sheets(tiles, columns, tile)))
 
 
@@ -77,6 +88,13 @@ def encode(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=QUALITY, method=3)
     return file.getvalue()
+
+
+def _told(images: Iterable[Pixels], total: int, progress: Callable[[int], None] | None) -> Iterator[Pixels]:
+    for done, image in enumerate(images, start=1):
+        yield image
+        if progress is not None and (done % TOLD == 0 or done == total):
+            progress(done)
 
 
 def _tile(pictures: Pictures, rows: Rows, image_size: int, budget: int, largest: int) -> int:

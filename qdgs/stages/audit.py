@@ -24,7 +24,7 @@ from qdgs.parts import judges_shared, load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.report.numbers import warnings_of
 from qdgs.roles import JudgesConfig, Named, judge_names
-from qdgs.run import Run, Watch
+from qdgs.run import Run, Step, Watch
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.corrected import ELITE_READINGS, corrected_scores
 from qdgs.stages.cuts import Cuts, guide_groups, guide_values
@@ -64,7 +64,7 @@ def perform(
     auditor = load_judge(named, device=device)
     audited_groups(run.config.dataset)
     scorer = load_scorer(run, device=device)
-    bank = open_bank(run, scorer, device=device)
+    bank = open_bank(run, scorer, device=device, watch=watch)
     embedding = bank.embedding()
     dataset = _dataset(run, auditor, embedding, device=device, watch=watch)
     result = audit(
@@ -129,7 +129,7 @@ def _random_samples(
     cuts = read_cuts(run)
     labels = guide_values(scores, _without_gaps(dataset), cuts, dataset.label)
     batches = (as_stored(batch) for batch in generate(scorer.generator, latents, bank.micro_batch))
-    judged = _judged(auditor, embedding, batches, labels)
+    judged = _judged(auditor, embedding, batches, labels, watch)
     groups = guide_groups(scores, _without_gaps(dataset), cuts)
     write_frame(run.path / RANDOM_READINGS, judged.judged.assign(group=pd.Series(groups, dtype=object)))
     return judged
@@ -148,12 +148,18 @@ def read_cuts(run: Run) -> Cuts:
 
 
 def _judged(
-    auditor: Judge, embedding: PixelEmbedding, batches: Iterable[Tensor], labels: list[str | None]
+    auditor: Judge,
+    embedding: PixelEmbedding,
+    batches: Iterable[Tensor],
+    labels: list[str | None],
+    watch: Watch,
 ) -> JudgedImages:
-    read, embedded = [], []
+    read, embedded, done = [], [], 0
     for images in ahead(batches):
         read.append(auditor.judge(images))
         embedded.append(embedding.transform(images))
+        done += len(images)
+        watch(Step("audit: random samples", done, len(labels), "images"))
     return JudgedImages(pd.concat(read, ignore_index=True), np.concatenate(embedded), labels)
 
 

@@ -47,6 +47,7 @@ class Bank:
         micro_batch: Rows rendered at once.
         device: Where the generator works.
         folder: Where what was found out is kept.
+        progress: Called with samples that were gone through and samples in all, whenever they have to be.
     """
 
     def __init__(
@@ -57,17 +58,27 @@ class Bank:
         micro_batch: int,
         device: torch.device | str = "cpu",
         folder: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.generator = generator
         self.samples = samples
         self.latents = generator.sample_latents(samples, stream(BANK_SEED, Stream.BANK)).to(device)
         self.micro_batch = micro_batch
         self._folder = cache_folder() if folder is None else folder
+        self._progress = progress
         self._pixels: list[Tensor] = []
         self._key = [identity(generator), code(generator), samples, micro_batch, torch.device(device).type]
 
     def images(self) -> Iterator[Tensor]:
         """The samples as they would be stored, batch by batch; rendered once where memory allows."""
+        done = 0
+        for images in self._images():
+            yield images
+            done += len(images)
+            if self._progress is not None:
+                self._progress(done, self.samples)
+
+    def _images(self) -> Iterator[Tensor]:
         if self._pixels:
             yield from (pixels.float() / 255 for pixels in self._pixels)
             return

@@ -37,7 +37,11 @@ def corrected_scores(
     """`corrected_qd_score` of the run's archive, and `random_corrected_qd_score` of a random search."""
     elites = read_frame(run.path / ARCHIVE, "search")
     random = random_archive(run, scorer, device=device, watch=watch)
-    judged = [_judged(scorer, auditor, bank, rows, device=device) for rows in (elites, random)]
+    archives = {"audit: elites": elites, "audit: elites of the random search": random}
+    judged = [
+        _judged(scorer, auditor, bank, rows, device=device, watch=watch, stage=stage)
+        for stage, rows in archives.items()
+    ]
     write_frame(
         run.path / ELITE_READINGS, pd.concat([elites[["cell"]].reset_index(drop=True), judged[0]], axis=1)
     )
@@ -126,12 +130,23 @@ def corrected_archive(
     )
 
 
-def _judged(scorer: Scorer, auditor: Judge, bank: Bank, elites: pd.DataFrame, *, device: str) -> pd.DataFrame:
+def _judged(
+    scorer: Scorer,
+    auditor: Judge,
+    bank: Bank,
+    elites: pd.DataFrame,
+    *,
+    device: str,
+    watch: Watch,
+    stage: str,
+) -> pd.DataFrame:
     if elites.empty:
         return pd.DataFrame()
     latents = latents_of(elites, device)
     batches = (as_stored(images) for images in generate_quickly(scorer.generator, latents, bank.micro_batch))
-    return judge_batches(auditor, batches)
+    return judge_batches(
+        auditor, batches, progress=lambda done: watch(Step(stage, done, len(elites), "images"))
+    )
 
 
 def _corrected(

@@ -38,7 +38,7 @@ def perform(
     Args:
         run: The run.
         device: Not used: nothing is computed.
-        watch: Told when it is done.
+        watch: Told how many images of the copy are written.
         format: A further format to copy the dataset into.
         out: The copy's folder; RUN/export/FORMAT where it is not given.
         splits: Split → share of the copy, stratified by group.
@@ -47,8 +47,14 @@ def perform(
     if format is not None:
         seed = integer_seed(run.config.seed, Stream.SPLITS)
         folder = out or run.path / "export" / format
-        export(run.path / "dataset", folder, format=format, splits=splits, seed=seed)
-    watch(Step("export", 1, 1, "datasets"))
+        export(
+            run.path / "dataset",
+            folder,
+            format=format,
+            splits=splits,
+            seed=seed,
+            progress=lambda done, total: watch(Step("export", done, total, "images")),
+        )
     return {}
 
 

@@ -22,7 +22,7 @@ from qdgs.generators.base import Generator
 from qdgs.generators.quick import generate_quickly
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
-from qdgs.run import Run, Step, Watch
+from qdgs.run import Run, Step, Watch, unwatched
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.stages.candidates import Candidates, rescorer
 from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
@@ -59,7 +59,7 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     check_judges(
         run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide
     )  # they may be others than at the search
-    bank = open_bank(run, scorer, device=device)
+    bank = open_bank(run, scorer, device=device, watch=watch, stage="flatten")
     samples = bank.scored(scorer)
     cuts = settle_cuts(run.config.dataset, run.config.judges, bank, samples, device=device)
     report: dict[str, Any] = {"cuts": cuts.points, "calibrated": cuts.calibrated}
@@ -80,14 +80,17 @@ def perform(run: Run, *, device: str, watch: Watch) -> dict[str, Any]:
     }
 
 
-def open_bank(run: Run, scorer: Scorer, *, device: str) -> Bank:
-    """The bank of random samples of a run's generator."""
+def open_bank(
+    run: Run, scorer: Scorer, *, device: str, watch: Watch = unwatched, stage: str = "audit"
+) -> Bank:
+    """The bank of random samples of a run's generator; `watch` is told what `stage` does with it."""
     settled = Settled.of(run).config
     return Bank(
         scorer.generator,
         samples=run.config.audit.samples,
         micro_batch=settled.micro_batch,
         device=device,
+        progress=lambda done, total: watch(Step(f"{stage}: bank of random samples", done, total, "images")),
     )
 
 

@@ -67,10 +67,12 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     Returns:
         The search's keys of summary.json.
     """
+    watch(Step("search: models", 0, 1, "parts"))
     scorer = load_scorer(run, device=device)
     check_judges(run.config, device=device, image_size=scorer.generator.image_size, guide=scorer.guide)
     device = scoring_device(run.config, device)
     with search_workers(run.config, scorer) as workers:
+        watch(Step("search: random samples", 0, run.config.search.range_samples, "images"))
         search = _search(run, scorer, workers, device=device, anew=anew)
         _settle_and_drive(run, search, watch)
     write_live(run.path, search)

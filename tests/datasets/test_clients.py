@@ -112,9 +112,9 @@ def exported(drawn: Drawn, format: str, **options: Any) -> Path:
 def test_torchvision_reads_the_image_folder(drawn: tuple[dict[str, list[str]], list[int]]) -> None:
     with dataset_of(*drawn) as made:
         out = exported(made, "imagefolder")
-        groups = made.manifest.set_index("id")["group"]
         found = []
         for split in SPLITS:
+            groups = pd.read_parquet(out / split / "metadata.parquet").set_index("id")["group"]
             images = import_torchvision().datasets.ImageFolder(out / split)
             for (path, _), (image, label) in zip(images.samples, images, strict=True):
                 key = Path(path).stem
@@ -162,40 +162,52 @@ def test_the_webdataset_library_reads_the_shards(drawn: tuple[dict[str, list[str
         assert sorted(found) == made.expected()
 
 
-@pytest.mark.parametrize("format", ["imagefolder", "parquet"])
+@pytest.mark.parametrize("format", ["imagefolder", "parquet", "webdataset"])
+@settings(max_examples=2, deadline=None)
+@given(datasets())
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # its reader of archives leaves closing to Python
 def test_hugging_face_reads_the_folder_with_its_labels(
-    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    format: str, drawn: tuple[dict[str, list[str]], list[int]]
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets_ = pytest.importorskip("datasets", reason="datasets is not installed: pip install 'qdgs[dev]'")
     datasets_.disable_progress_bars()
-    values = {"tint": ["red", "a b"], "form": ["שלום", 'quo"te']}
-    with dataset_of(values, [0, 1, 2, 3] * 4) as made:
-        out = exported(made, format)
-        found = []
+    names = drawn[0]["form"]
+    with dataset_of(*drawn) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        out, found = exported(made, format), []
         for split in SPLITS:
-            images = datasets_.load_dataset(str(out), split=split, cache_dir=str(tmp_path))
-            label = images.features["label"]
-            assert label.names == values["form"]
+            images = datasets_.load_dataset(
+                str(out), split=split, cache_dir=str(made.folder.parent / "cache")
+            )
+            if format == "webdataset":
+                assert [names[row["cls"]] for row in images] == [row["json"]["label_name"] for row in images]
+                found += [
+                    (row["__key__"], names[row["cls"]], row["json"]["group"], first_pixel(row["png"]))
+                    for row in images
+                ]
+                continue
+            assert images.features["label"].names == names
             found += [
-                (row["id"], label.int2str(row["label"]), row["group"], first_pixel(row["image"]))
-                for row in images
+                (row["id"], names[row["label"]], row["group"], first_pixel(row["image"])) for row in images
             ]
         assert sorted(found) == made.expected()
 
 
 @pytest.mark.parametrize("format", ["csv", "imagefolder", "parquet", "webdataset"])
+@settings(max_examples=2, deadline=None)
+@given(datasets())
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 def test_mlcroissant_accepts_and_reads_every_format(
-    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    format: str, drawn: tuple[dict[str, list[str]], list[int]]
 ) -> None:
     croissant = pytest.importorskip(
         "mlcroissant", reason="mlcroissant is not installed: pip install 'qdgs[dev]'"
     )
-    # It extracts archives into a cache of its own, by their names alone: another train-000000.tar is there.
-    extracted = importlib.import_module("etils.epath").Path(tmp_path / "extracted")
-    monkeypatch.setattr("mlcroissant._src.operation_graph.operations.extract.EXTRACT_PATH", extracted)
-    with dataset_of({"tint": ["red", "blue"], "form": ["a b", "it's"]}, [0, 1, 2, 3] * 3) as made:
+    names = drawn[0]["form"]
+    with dataset_of(*drawn) as made, pytest.MonkeyPatch.context() as patch:
+        # It extracts archives into a cache that knows them by name alone: another train-000000.tar is there.
+        extracted = importlib.import_module("etils.epath").Path(made.folder.parent / "extracted")
+        patch.setattr("mlcroissant._src.operation_graph.operations.extract.EXTRACT_PATH", extracted)
         out = exported(made, format, shard_images=4)
         described = croissant.Dataset(jsonld=out / "croissant.json")
         assert not described.metadata.ctx.issues.errors
@@ -206,11 +218,10 @@ def test_mlcroissant_accepts_and_reads_every_format(
         ]
         assert described.metadata.data_limitations
         assert described.metadata.personal_sensitive_information
-        labels = made.manifest.set_index("id")["label"]
         found = []
         for row in described.records("images"):
-            key = row["images/id"].decode()
-            found.append((key, labels[key], row["images/group"].decode(), first_pixel(row["images/image"])))
+            key, group = row["images/id"].decode(), row["images/group"].decode()
+            found.append((key, names[row["images/label"]], group, first_pixel(row["images/image"])))
         assert sorted(found) == made.expected()
 
 
@@ -241,6 +252,14 @@ def test_every_export_has_a_card_that_the_hub_accepts_and_a_datasheet(format: st
             "Maintenance",
         ]
         assert "Splits, stratified by group: train" in sheet
+
+
+@pytest.mark.parametrize("format", ["csv", "imagefolder", "parquet", "webdataset"])
+def test_every_image_that_goes_out_is_counted(format: str) -> None:
+    told: list[tuple[int, int]] = []
+    with dataset_of({"tint": ["red", "blue"], "form": ["x", "y"]}, [0, 1, 2, 3] * 65) as made:
+        exported(made, format, progress=lambda done, total: told.append((done, total)))
+    assert told == [(256, 260), (260, 260)]
 
 
 def test_shards_hold_to_the_limit_of_bytes(tmp_path: Path) -> None:

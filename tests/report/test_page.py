@@ -14,7 +14,7 @@ from PIL import Image
 from qdgs.config import dump_config, load_config
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.report.page import report
-from qdgs.report.pictures import pictures
+from qdgs.report.pictures import drawings
 from qdgs.report.run_files import Renderer, RunFiles, measure_axes
 from tests.report.conftest import CONFIG, Swatches
 
@@ -185,7 +185,7 @@ def test_where_one_measure_is_not_audited_the_sheet_keeps_all_groups_and_the_bar
     shares = pd.DataFrame({"group": ["red", "blue"], "target": 0.5, "count": [11, 9], "share": [0.55, 0.45]})
     shares.to_csv(run / "audit.csv", index=False)
     files = RunFiles.read(run, load_config(run / "config.yaml"))
-    first = next(pictures(files, Renderer(Swatches())))
+    first = drawings(files, Renderer(Swatches()))[0]()
     _, after, bars = first.figure.axes
     assert len(after.get_yticklabels()) == 4
     assert [label.get_text() for label in bars.get_yticklabels()] == ["red", "blue"]
@@ -202,3 +202,51 @@ def test_permission_to_share_a_judge_is_no_warning_while_none_is_shared(run: Pat
     text = Tags(report(run)).text
     assert "held no other role" in text
     assert "holds another role" not in text
+
+
+def test_progress_is_told_of_every_figure_and_picture(run: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    report(run, Swatches(), progress=lambda kind, done, total: told.append((kind, done, total)))
+    drawn = len(list((run / "figures").iterdir()))
+    assert [step for step in told if step[0] == "figures"] == [
+        ("figures", done, drawn) for done in range(1, drawn + 1)
+    ]
+    counts = [done for kind, done, _ in told if kind == "pictures"]
+    assert counts == sorted(counts)
+    assert counts[-1] == 300 + 20 + 20  # elites, images for opinions, images to label
+    assert {total for kind, _, total in told if kind == "pictures"} == {counts[-1]}
+
+
+def test_an_audit_of_an_earlier_dataset_is_none(run: Path) -> None:
+    marks = {"search": {}, "flatten": {}, "render": {}, "audit": {}}
+    (run / "stages.json").write_text(json.dumps(marks))
+    config = load_config(run / "config.yaml")
+    assert RunFiles.read(run, config).shares is not None
+    del marks["audit"]  # as flattening again does
+    (run / "stages.json").write_text(json.dumps(marks))
+    text = Tags(report(run)).text
+    assert f"The auditor has not graded the dataset. Go on with qdgs audit {run}." in text
+    assert "where 25 % were asked for" not in text
+    assert "it has not graded anything yet" in text
+    files = RunFiles.read(run, config)
+    assert (files.shares, files.image_readings, files.elite_readings, files.audit) == (None, None, None, {})
+
+
+def test_of_very_many_images_some_are_shown_and_that_is_said(run: Path) -> None:
+    path = run / "dataset" / "manifest.parquet"
+    few, readings = pd.read_parquet(path), pd.read_parquet(run / "audit_images.parquet")
+    many = pd.concat([few] * 5000, ignore_index=True)  # of 20 pictures
+    many["id"] = [f"{number:06d}" for number in range(len(many))]
+    many.to_parquet(path)
+    read = pd.concat([readings] * 5000, ignore_index=True).assign(id=many["id"])
+    read.to_parquet(run / "audit_images.parquet")
+    page = report(run, Swatches())
+    assert page.stat().st_size < 15_000_000
+    text = Tags(page).text
+    assert "30,000 of 100,000 images of the dataset" in text  # where guide and judge differ
+    data = json.loads(
+        re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page.read_text(), re.S)[1]
+    )
+    assert len(data["images"]["id"]) <= 1200
+    assert data["images"]["total"] == data["labelling"]["total"] == 100_000
+    assert len(data["labelling"]["id"]) == 600

@@ -44,6 +44,16 @@ def test_the_samples_are_judged_as_they_would_be_stored(bank):
     pd.testing.assert_frame_equal(bank.judged(judge), judge.judge(images), check_dtype=False)
 
 
+def test_going_through_the_samples_is_told(config, tmp_path):
+    told = []
+    generator = load_generator(config.generator)
+    bank = Bank(generator, samples=40, micro_batch=16, folder=tmp_path, progress=lambda *at: told.append(at))
+    bank.judged(load_judge("pixels"))
+    assert told == [(16, 40), (32, 40), (40, 40)]
+    bank.judged(load_judge("pixels"))  # kept
+    assert len(told) == 3
+
+
 def test_the_embedding_is_fitted_on_the_samples_and_embeds_them(bank):
     images = torch.cat(list(bank.images()))
     expected = PixelEmbedding.fit([images])

@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from hypothesis import settings
 from safetensors.torch import save_file
 
 from qdgs.compat import import_open_clip, import_torchvision
 from qdgs.generators.stylegan2_convert import convert_stylegan2
 from qdgs.run import Run
 
+settings.register_profile("suite", deadline=None)  # a busy machine is no fault
+settings.load_profile("suite")
 TOGETHER = {
     "tests/comparison/test_compare.py": "a comparison",
     "tests/comparison/test_page.py": "a comparison",

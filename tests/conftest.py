@@ -12,16 +12,36 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import constants
+from hypothesis import settings
 from safetensors.torch import save_file
 
 from qdgs.compat import import_open_clip, import_torchvision
 from qdgs.generators.stylegan2_convert import convert_stylegan2
 from qdgs.run import Run
 
+settings.register_profile("suite", deadline=None)  # a busy machine is no fault
+settings.load_profile("suite")
+TOGETHER = {
+    "tests/comparison/test_compare.py": "a comparison",
+    "tests/comparison/test_page.py": "a comparison",
+    "tests/experiments/test_algorithms.py": "a study of algorithms",
+    "tests/probe/test_carry_out.py": "a probe",
+    "tests/probe/test_restoration.py": "a probe of a restorer",
+    "tests/report/test_browser.py": "a report and a browser",
+    "tests/report/test_page.py": "a report and a browser",
+    "tests/search/test_remote.py": "a Ray",
+    "tests/stages/test_identities.py": "a run with identities",
+    "tests/stages/test_merge.py": "a merged set",
+    "tests/stages/test_workers.py": "a Ray",
+    "tests/test_cluster.py": "a Ray",
+    "tests/test_shapes.py": "the run of the shapes",
+}
+"""What the tests of some files share and what takes seconds to make."""
 TINY_CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
@@ -41,6 +61,24 @@ TINY_VOCABULARY = [
     "edges",
     "half-formed",
 ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand tests out one by one, but those that share something costly to one process, the largest first.
+
+    The mark xdist_group is of no effect with pytest 9.2 (pytest-dev/pytest-xdist#1386).
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    assert all((config.rootpath / file).is_file() for file in TOGETHER)
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+    return Together(config, log)
 
 
 def written_clip(folder: Path, seed: int) -> Path:

@@ -23,6 +23,14 @@ STANDINS = (
     "import torch; torch.set_num_threads(1); from qdgs.cli import main; main(sys.argv[1:])"
 )
 
+LIGHT = [
+    "--set=search.algorithm=map_elites_line",  # compiles nothing
+    "--set=guide={name: python, target: 'brought:Warmth', measures: [{name: warmth}, {name: detail}]}",
+    "--set=dataset={images: 8, label: warmth, groups: {warmth: {cut: 0.0}}}",
+    "--set=judges={}",
+]
+"""A search whose process imports little."""
+
 
 @pytest.fixture
 def data(tiny_config):
@@ -53,10 +61,10 @@ def is_one_sentence(text):
 
 def test_help_and_import_cost_no_models():
     heavy = ["torch", "pandas", "numpy", "ribs", "open_clip", "matplotlib", "rich"]
-    for statement in ("import qdgs.cli", "import qdgs", "import qdgs.run, qdgs.config, qdgs.registry"):
-        script = f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "[]", statement
+    modules = "qdgs, qdgs.cli, qdgs.run, qdgs.config, qdgs.registry"
+    script = f"import {modules}; import sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_public_name_can_be_had():
@@ -465,9 +473,10 @@ def test_init_writes_a_configuration_that_holds_and_overwrites_nothing(command, 
     assert is_one_sentence(err)
 
 
-def test_an_interrupted_command_exits_130_and_resumes_to_the_same_archive(tiny_config, finished, tmp_path):
-    arguments = ["search", str(tiny_config), "--out", str(tmp_path / "broken")]
-    command = [sys.executable, "-c", STANDINS, *arguments]
+def test_an_interrupted_command_exits_130_and_resumes_to_the_same_archive(tiny_config, tmp_path):
+    arguments = ["search", str(tiny_config), *LIGHT, "--out"]
+    assert run_command([*arguments, str(tmp_path / "unbroken")]) == 0
+    command = [sys.executable, "-c", STANDINS, *arguments, str(tmp_path / "broken")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -479,4 +488,4 @@ def test_an_interrupted_command_exits_130_and_resumes_to_the_same_archive(tiny_c
     assert "Traceback" not in rest
     assert run_command(["search", str(tmp_path / "broken")]) == 0
     file = "search/archive.parquet"
-    assert (tmp_path / "broken" / file).read_bytes() == (finished.path / file).read_bytes()
+    assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "unbroken" / file).read_bytes()

@@ -12,8 +12,6 @@ from qdgs.cluster import connected, each
 from qdgs.errors import InputError, MissingPackageError, QdgsError
 from qdgs.workers_config import WorkersConfig
 
-pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all tests
-
 
 def workers(**keys):
     return WorkersConfig(kind="ray", **keys)

@@ -10,7 +10,7 @@ from qdgs.run import Run
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "shapes.yaml"
-SMALL = ["search.evaluations=6000", "dataset.images=80", "dataset.quality_floor=15", "audit.samples=1024"]
+SMALL = ["search.evaluations=6000", "dataset.images=80", "dataset.quality_floor=15", "audit.samples=512"]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QDGS_CACHE", str(folder / "cache"))
-        yield Run.create(load_config(CONFIG, SMALL), folder / "run").complete()
+        yield Run.create(load_config(CONFIG, SMALL), folder / "run").complete(until="audit")
 
 
 def test_the_set_is_nearer_to_its_target_than_random_samples_are(run):

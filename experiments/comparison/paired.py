@@ -80,7 +80,7 @@ class Sizes:
     image_size: int = 64
 
 
-QUICK = Sizes(drawn=60, generated=40, labelled=600, epochs=2, test=80, image_size=16)
+QUICK = Sizes(drawn=60, generated=40, labelled=240, epochs=2, test=80, image_size=16)
 
 
 def problem_of(target: str, generator: str, images: int) -> Problem:

@@ -10,7 +10,7 @@ also a folder (`local-dir:FOLDER`). A row an iteration:
     seconds   of the Jacobian
     memory    GiB in use after it (of the process, or on the graphics card)
     peak      GiB, the most so far
-    tensors   that are alive after it
+    tensors   that were made since the beginning and are alive after it
 
 It ends with 1 where the peak is above `--limit` GiB, or where tensors or memory grow.
 """
@@ -138,6 +138,7 @@ def iterations(scorer: qdgs.Scorer, args: argparse.Namespace) -> Iterator[dict[s
         micro_batch=args.batch,
         device=args.device,
     )
+    gc.freeze()  # what is there already is not looked through again and again
     for iteration in range(args.iterations):
         rng = qdgs.stream(args.seed, qdgs.Stream.PRIOR, iteration)
         latents = scorer.generator.sample_latents(args.batch, rng).numpy()
@@ -147,6 +148,7 @@ def iterations(scorer: qdgs.Scorer, args: argparse.Namespace) -> Iterator[dict[s
         assert np.abs(jacobian).max(axis=2).min() > 0, "a gradient is lost"
         row = {"iteration": iteration, "seconds": time.monotonic() - begun}
         yield row | memory(torch.device(args.device)) | {"tensors": alive()}
+    gc.unfreeze()
 
 
 def memory(device: torch.device) -> dict[str, float]:
@@ -160,7 +162,7 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 def alive() -> int:
-    """Tensors that something holds."""
+    """Tensors that something holds, but for those that were there at the beginning."""
     gc.collect()
     return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
 

@@ -1,8 +1,10 @@
 """CLIP: images and prompts → unit vectors on one sphere."""
 
+import json
 import pickle
 import re
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,6 +96,17 @@ class ClipEncoder:
         """Where the encoder works."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def identified_by(self) -> dict[str, Any]:
+        """What tells it from another encoder; of open_clip's own tokenizer its options, not all its words."""
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, import_open_clip().SimpleTokenizer):
+            functions = [
+                getattr(one, "__name__", None) for one in (tokenizer.clean_fn, tokenizer.reduction_fn)
+            ]
+            tokenizer = [tokenizer.context_length, tokenizer.vocab_size, tokenizer.pat.pattern, *functions]
+        return {**vars(self), "_tokenizer": tokenizer}
 
     @property
     def logit_scale(self) -> float:
@@ -188,7 +201,7 @@ def _tokenizer(open_clip: Any, files: ClipFiles) -> Any:
     length = files.text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
     options = dict(files.text.get("tokenizer_kwargs", {}))
     if files.tokenizer is None:
-        return open_clip.SimpleTokenizer(context_length=length, **options)
+        return _own_tokenizer(json.dumps({"context_length": length, **options}))
     mode = files.text.get("tokenizer_mode")
     try:
         return open_clip.tokenizer.HFTokenizer(
@@ -196,6 +209,12 @@ def _tokenizer(open_clip: Any, files: ClipFiles) -> Any:
         )
     except Exception as error:  # transformers lets through whatever its many kinds raise
         raise _unreadable(files.tokenizer, "a tokenizer of transformers", error) from error
+
+
+@lru_cache(maxsize=4)
+def _own_tokenizer(options: str) -> Any:
+    """open_clip's own, which takes a fifth of a second to read."""
+    return import_open_clip().SimpleTokenizer(**json.loads(options))
 
 
 def _unreadable(path: Path, what: str, error: Exception) -> CorruptFileError:

@@ -8,21 +8,25 @@ With identities also `identity` ("0012") and `offset`: 0 where the latent is the
 number of the offset that is in it. Laid out by identity, `file` is "train/<identity>/<id>.png".
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
 from qdgs.errors import CorruptFileError, InputError, QdgsError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 KEY = b"qdgs"
 ROW_GROUP = 16_384
@@ -157,6 +161,8 @@ def latent_columns(rows: pd.DataFrame) -> list[str]:
 
 def latents_of(rows: pd.DataFrame, device: torch.device | str = "cpu") -> Tensor:
     """Latents `(n, latent_dim)`, float32."""
+    import torch  # who only reads a table needs none
+
     return torch.tensor(rows[latent_columns(rows)].to_numpy("float32"), device=device)
 
 

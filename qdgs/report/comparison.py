@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from qdgs.compare_config import CompareConfig
 from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, blank, plain, save, tidy, title
@@ -77,6 +78,9 @@ def costs_figure(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
                 axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("images in the set", fontsize=SMALL, color=INK)
         tidy(axes, grid="y")
         title(axes, text, "dotted: another becomes the cheapest")

@@ -31,12 +31,21 @@ def blank(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
 
 
+def lay_out(figure: Figure) -> None:
+    """Give everything its place for good: saving would draw twice otherwise, once to find the places."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, making its folder where there is none.
 
     Returns:
         The path.
     """
+    lay_out(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
     return path

@@ -7,7 +7,7 @@ import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from qdgs.report.style import DATASET, FAINT, INK, LINE, RANDOM, TARGET
+from qdgs.report.style import DATASET, FAINT, INK, LINE, RANDOM, TARGET, lay_out
 
 VARIABLES = {
     DATASET: "--dataset",
@@ -28,6 +28,7 @@ def as_svg(figure: Figure, name: str, alt: str) -> Markup:
         name: Distinguishes its parts from those of other figures of the page.
         alt: What it shows, for those who cannot see it.
     """
+    lay_out(figure)
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -24,7 +24,8 @@ def identity(model: object) -> str:
 
     Of a torch module count the tensors of its state dict and its own attributes that are numbers: texts,
     switches and paths do not. Of any other object count all attributes, objects within objects down to
-    `DEPTH`; a path as text counts there, a `Path` does not. Code does not count (see `code`).
+    `DEPTH`; a path as text counts there, a `Path` does not. An object whose attributes are not all its own
+    tells those that are by `identified_by`. Code does not count (see `code`).
     """
     digest = hashlib.sha256()
     for part in _parts(model, DEPTH):
@@ -78,7 +79,7 @@ def _parts_of_object(value: object, depth: int) -> Iterator[bytes]:
         settings = {key: item for key, item in vars(value).items() if not key.startswith("_")}
         yield from _parts({key: item for key, item in settings.items() if _is_number(item)}, depth)
     elif hasattr(value, "__dict__") and not isinstance(value, type | FunctionType | ModuleType):
-        yield from _parts_of_mapping(vars(value), depth)
+        yield from _parts_of_mapping(getattr(value, "identified_by", vars(value)), depth)
 
 
 def _is_number(value: object) -> bool:

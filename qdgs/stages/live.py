@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from qdgs.config import MeasureConfig, RunConfig, load_config
 from qdgs.errors import InputError, QdgsError
-from qdgs.search.state import Search
 from qdgs.stages.frames import read_frame, write_frame
+
+if TYPE_CHECKING:
+    from qdgs.search.state import Search  # who watches needs none of what searches
 
 LIVE = "search/live.parquet"
 METRICS = "search/metrics.csv"

@@ -76,14 +76,18 @@ def test_every_picture_has_an_alternative_text_with_its_numbers(finished: Path) 
     )
 
 
-def test_numbers_groups_and_sentences_stand_on_the_page(run: Path) -> None:
+@pytest.fixture
+def bare(run: Path) -> Path:
+    """A run of which little can be drawn, for what is said in words alone."""
+    for folder in ("dataset", "search"):
+        shutil.rmtree(run / folder)
+    return run
+
+
+def test_without_a_generator_numbers_groups_and_the_dataset_itself_are_shown(run: Path) -> None:
     text = Tags(report(run)).text
     for expected in ("97 %", "random samples: 55 %", "123,457", "shape-cnn", "red/square", "Chang, Fontaine"):
         assert expected in text
-
-
-def test_without_a_generator_the_dataset_itself_is_laid_out(run: Path) -> None:
-    report(run)
     assert {path.name for path in (run / "figures").iterdir()} == EVERYTHING - {
         "before_after.png",
         "random_sheet.png",
@@ -101,12 +105,10 @@ def test_after_the_search_alone_the_page_shows_the_search(run: Path) -> None:
     }
 
 
-def test_a_run_that_has_only_a_configuration_still_gives_a_page(run: Path) -> None:
-    for folder in ("dataset", "search"):
-        shutil.rmtree(run / folder)
-    (run / "audit.csv").unlink()
-    assert report(run).exists()
-    assert not (run / "figures").exists()
+def test_a_run_that_has_only_a_configuration_still_gives_a_page(bare: Path) -> None:
+    (bare / "audit.csv").unlink()
+    assert report(bare).exists()
+    assert not (bare / "figures").exists()
 
 
 def test_the_same_run_gives_the_same_page(run: Path, finished: Path) -> None:
@@ -191,15 +193,15 @@ def test_where_one_measure_is_not_audited_the_sheet_keeps_all_groups_and_the_bar
     assert [label.get_text() for label in bars.get_yticklabels()] == ["red", "blue"]
 
 
-def test_what_the_audit_notes_stands_on_the_page(run: Path) -> None:
+def test_what_the_audit_notes_stands_on_the_page(bare: Path) -> None:
     note = "None of 2000 random samples is read as red/square: at most 0.0015 of all are (95 %)."
-    (run / "audit.json").write_text(json.dumps({"notes": [note]}))
-    assert note in Tags(report(run)).text
+    (bare / "audit.json").write_text(json.dumps({"notes": [note]}))
+    assert note in Tags(report(bare)).text
 
 
-def test_permission_to_share_a_judge_is_no_warning_while_none_is_shared(run: Path) -> None:
-    (run / "config.yaml").write_text(dump_config(load_config(run / "config.yaml", ["judges.shared=true"])))
-    text = Tags(report(run)).text
+def test_permission_to_share_a_judge_is_no_warning_while_none_is_shared(bare: Path) -> None:
+    (bare / "config.yaml").write_text(dump_config(load_config(bare / "config.yaml", ["judges.shared=true"])))
+    text = Tags(report(bare)).text
     assert "held no other role" in text
     assert "holds another role" not in text
 

@@ -13,7 +13,6 @@ from qdgs.search.remote import RayWorkers, WorkersWarning
 from qdgs.search.workers import LocalWorkers, Task, micro_batches
 from qdgs.workers_config import WorkersConfig
 
-pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all tests
 TASK = Task(measure_dim=2)
 
 

@@ -1,7 +1,10 @@
+import shutil
+
 import numpy as np
 import torch
 from torch import nn
 
+from qdgs.clip.encoder import ClipEncoder
 from qdgs.parts import load_generator, load_judge
 from qdgs.stages.identity import code, identity
 
@@ -38,6 +41,29 @@ def test_objects_that_hold_each_other_end():
     one = Holder()
     one.other = Holder(back=one)
     assert identity(one) == identity(one)
+
+
+def test_a_clip_is_told_by_weights_and_tokenizer_and_not_by_the_words_it_has_met(
+    tiny_clip_folder, other_clip_folder, tmp_path
+):
+    def loaded(folder):
+        return ClipEncoder.load(f"local-dir:{folder}", device="cpu")
+
+    encoder = loaded(tiny_clip_folder)
+    before = identity(encoder)
+    encoder.encode_text(["an unforeseen word"])
+    assert identity(encoder) == before == identity(loaded(tiny_clip_folder))
+    assert identity(loaded(other_clip_folder)) != before
+    shutil.copytree(tiny_clip_folder, tmp_path / "clip")
+    file = tmp_path / "clip" / "open_clip_config.json"
+    file.write_text(
+        file.read_text().replace(
+            '"text_cfg": {', '"text_cfg": {"tokenizer_kwargs": {"clean": "canonicalize"}, '
+        )
+    )
+    other = loaded(tmp_path / "clip")
+    other.name = encoder.name
+    assert identity(other) != before
 
 
 def test_code_is_that_of_the_module(tiny_config):

@@ -24,9 +24,10 @@ def other_folder(tiny_config, tmp_path_factory):
     return Run.create(config, tmp_path_factory.mktemp("runs") / "finished").complete().path
 
 
-@pytest.fixture
-def merged(finished_folder, other_folder, tmp_path):
-    return merge([finished_folder, other_folder], tmp_path / "merged")
+@pytest.fixture(scope="module")
+def merged(finished_folder, other_folder, tmp_path_factory):
+    """A merged set. Do not write into it: copy it."""
+    return merge([finished_folder, other_folder], tmp_path_factory.mktemp("merged") / "merged")
 
 
 def test_a_merged_set_has_its_shares_and_the_pixels_of_its_runs(merged, finished_folder, other_folder):
@@ -75,9 +76,11 @@ def test_the_same_images_are_taken_once(finished_folder, tmp_path):
 
 
 def test_a_merged_set_renders_again_and_exports(merged, tmp_path):
-    dataset = merged.run.path / "dataset"
+    dataset = shutil.copytree(merged.run.path, tmp_path / "merged") / "dataset"
     before = {path.name: path.read_bytes() for path in dataset.rglob("*.png")}
-    render_manifest(merged.run.path, device="cpu")
+    for path in dataset.rglob("*.png"):
+        path.unlink()
+    render_manifest(tmp_path / "merged", device="cpu")
     assert {path.name: path.read_bytes() for path in dataset.rglob("*.png")} == before
     export(dataset, tmp_path / "csv", format="csv")
     rows = pd.read_csv(tmp_path / "csv" / "index.csv")

@@ -7,7 +7,6 @@ from qdgs.errors import ConfigError
 from qdgs.run import Run
 from qdgs.stages.readings import PARTS
 
-pytestmark = pytest.mark.xdist_group("ray")  # one Ray for all tests
 SAME = (
     "search/archive.parquet",
     "search/reservoir.parquet",

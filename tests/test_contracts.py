@@ -17,6 +17,10 @@ MEASURES = [
     {"name": "warmth", "low": ["a blue shape"], "high": ["a red shape"]},
     {"name": "detail", "low": ["a triangle"], "high": ["a square"]},
 ]
+FACES = [
+    {"name": "warmth", "low": ["A person with dark skin."], "high": ["A person with light skin."]},
+    {"name": "detail", "low": ["A person in their 20s."], "high": ["A person in their 50s."]},
+]
 
 
 @pytest.fixture(params=sorted(GENERATORS))
@@ -38,6 +42,7 @@ def generator(request):
 @pytest.fixture(params=[*sorted(EMBEDDED), *sorted(GUIDES)])
 def guide(request):
     name, options = request.param, {}
+    measures, good = (FACES, "A masculine person.") if name == "qdgs-faces" else (MEASURES, "a shape")
     if name in EMBEDDED:
         name, options = PROMPTS, {"clip": {"model": request.param}}
     elif name == PROMPTS:
@@ -48,7 +53,7 @@ def guide(request):
     elif name == "torchscript":
         options = {"path": request.getfixturevalue("scripts")["guide"]}
     return qdgs.load_guide(
-        GuideConfig(name=name, measures=MEASURES, objective={"positive": ["a shape"]}, **options)
+        GuideConfig(name=name, measures=measures, objective={"positive": [good]}, **options)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +99,5 @@ def guide_groups(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts) -> l
 
 def prior_counts(samples: pd.DataFrame, dataset: DatasetConfig, cuts: Cuts) -> PriorCounts:
     """How often random samples fall into each group, as the guide sees them."""
-    codes = group_codes(assign_values(samples, dataset, cuts.points), dataset)
-    names = group_names(dataset.groups)
-    counts = np.bincount(codes[codes >= 0], minlength=len(names))
-    return PriorCounts(dict(zip(names, counts.tolist(), strict=True)), len(samples))
+    counts = Counter(guide_groups(samples, dataset, cuts))
+    return PriorCounts({name: counts[name] for name in group_names(dataset.groups)}, len(samples))

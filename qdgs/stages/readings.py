@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from qdgs.ahead import ahead
-from qdgs.cluster import connected, device_of, each
+from qdgs.cluster import device_of
 from qdgs.config import RunConfig
 from qdgs.datasets.manifest import StoredManifest, write_parquet
 from qdgs.datasets.render import shard_starts
@@ -30,6 +30,7 @@ from qdgs.run import Run, Step, Watch, unwatched
 from qdgs.stages.flatten import MANIFEST, open_bank
 from qdgs.stages.identity import code, identity
 from qdgs.stages.scoring import load_scorer
+from qdgs.stages.shards import in_shards
 
 BATCH = 256
 PARTS = "readings"
@@ -179,12 +180,7 @@ def read_apart(run: Run, watch: Watch) -> None:
     workers, images = run.config.workers, len(StoredManifest(run.path / MANIFEST))
     shards = max(1, min(workers.count, -(-images // BATCH)))
     work = ReadShard(run.path.resolve(), run.config, device_of(workers))
-    with connected(workers) as ray:
-        outcomes = each(ray, workers, work, [(index, shards) for index in range(shards)])
-        for done, outcome in enumerate(outcomes, start=1):
-            if outcome.error is not None:
-                raise outcome.error
-            watch(Step("audit", images * done // shards, images, "images"))
+    in_shards(workers, work, shards, stage="audit", images=images, watch=watch)
 
 
 def read_images(folder: Path, files: Sequence[str], size: int) -> Iterator[Tensor]:

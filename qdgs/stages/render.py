@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qdgs.cluster import connected, device_of, each
+from qdgs.cluster import device_of
 from qdgs.config import Named
 from qdgs.datasets.manifest import StoredManifest
 from qdgs.datasets.render import render
@@ -18,6 +18,7 @@ from qdgs.parts import load_generator
 from qdgs.run import Run, Step, Watch, unwatched
 from qdgs.stages.flatten import MANIFEST
 from qdgs.stages.identity import identity
+from qdgs.stages.shards import in_shards
 
 SHARD_IMAGES = 1024
 """Images of a shard that Ray renders: some seconds of work, and little to lose with a machine."""
@@ -121,12 +122,7 @@ def _render_apart(run: Run, watch: Watch) -> None:
     workers, images = run.config.workers, len(StoredManifest(run.path / MANIFEST))
     shards = max(1, min(-(-images // SHARD_IMAGES), MOST_SHARDS))
     work = RenderShard(run.path.resolve(), run.config.generator, device_of(workers))
-    with connected(workers) as ray:
-        outcomes = each(ray, workers, work, [(index, shards) for index in range(shards)])
-        for done, outcome in enumerate(outcomes, start=1):
-            if outcome.error is not None:
-                raise outcome.error
-            watch(Step("render", images * done // shards, images, "images"))
+    in_shards(workers, work, shards, stage="render", images=images, watch=watch)
 
 
 def _named_in(manifest: Path, reference: Mapping[str, Any], device: str) -> Generator:

@@ -15,7 +15,7 @@ from qdgs.config import load_config
 from qdgs.guides.prompts import PromptGuide
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("faces_captions", "faces_pools", "faces_agreement", "qdgs_faces")
+NAMES = ("faces_captions", "faces_pools", "faces_lot", "faces_agreement", "qdgs_faces")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_every_way_of_spoiling_changes_every_picture(parts):
 def test_combinations_of_attributes_are_drawn_alike(parts, pool):
     pictures, rows = np.zeros((3600, 3, 64, 64), np.uint8), judged(3600, np.random.default_rng(0))
     rows.loc[rows.index[:2800], "face-light/lightness_score"] *= 0.1  # most are dark
-    lot = parts["qdgs_faces"].Lot.of((pictures, rows), pool, [pool], 1.0)
+    lot = parts["faces_lot"].Lot.of((pictures, rows), pool, [pool], 1.0)
     assert lot.weights.sum() == pytest.approx(1)
     dark, good = lot.facts.light[:3600] < 1 / 3, lot.facts.good[:3600] >= 0.5
     assert dark[good].mean() > 0.8

@@ -164,8 +164,8 @@ def _lede(files: RunFiles) -> str:
             f"group. Groups are counted {by}."
         )
     made = (
-        f"Made with the generator {files.config.generator.name}, which stayed as it is. A guide, which compares "
-        "pictures with words, led a search for good images of every group"
+        f"Made with the generator {files.config.generator.name}, which stayed as it is. A guide, which "
+        "compares pictures with words, led a search for good images of every group"
     )
     counted = files.shares is not None and not judges_shared(files.config.judges)
     told = "; an auditor, a judge that took no part in the search, counted what came out." if counted else "."
@@ -223,10 +223,11 @@ def _opinions(shown: Exhibits) -> dict[str, Any]:
     parts = [
         f"{count:,} of {told[kind].format(int(shown.crossed[kind].sum()))}" for kind, count in wrong.items()
     ]
+    read = f"The judge reads {' and '.join(parts)} otherwise than they were made, or not at all."
     return {
         "wrong": wrong,
         "first_crossed": next(iter(wrong), None),
-        "wrong_sentence": f"The judge reads {' and '.join(parts)} otherwise than they were made, or not at all.",
+        "wrong_sentence": read,
         "unread": any(shown.crossed[kind][:, -1].any() for kind in wrong),
     }
 

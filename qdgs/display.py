@@ -27,6 +27,7 @@ class Bar:
         self._bar: Any = None
         self._stage = ""
         self._told = 0.0
+        self._line = ""
 
     def __enter__(self) -> Self:
         return self
@@ -66,9 +67,12 @@ class Bar:
     def _write_line(self, step: Step) -> None:
         numbers = _numbers(step)
         tail = f", {numbers}" if numbers else ""
-        self._stream.write(f"{step.stage}: {step.done:,} of {step.total:,} {step.unit}{tail}\n")
+        line = f"{step.stage}: {step.done:,} of {step.total:,} {step.unit}{tail}\n"
+        if line == self._line:
+            return
+        self._stream.write(line)
         self._stream.flush()
-        self._told = time.monotonic()
+        self._told, self._line = time.monotonic(), line
 
     def _close(self) -> None:
         if self._bar is not None:

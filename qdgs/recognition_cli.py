@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from qdgs.console import progress_bar
-from qdgs.options import Config, Device, Out, RunFolder, Set, device_of
+from qdgs.options import Config, Device, Log, Out, RunFolder, Set, device_of
 
 recognition = typer.Typer(
     help="Train face recognisers, and verify them by group.", no_args_is_help=True, rich_markup_mode=None
@@ -17,15 +17,21 @@ recognition = typer.Typer(
 
 
 @recognition.command("train")
-def recognition_train(config: Config, out: Out = None, set_: Set = None, device: Device = "auto") -> None:
+def recognition_train(
+    config: Config, out: Out = None, set_: Set = None, device: Device = "auto", log: Log = None
+) -> None:
     """Train a face recogniser; the same command goes on where it stopped. Knows torchrun."""
+    from qdgs.logs import open_logs, together
     from qdgs.recognition.train_run import train_recogniser, warnings_of
     from qdgs.recognition_config import load_recognition
 
     folder = out or Path("runs") / config.stem
-    with progress_bar() as bar:
+    with progress_bar() as bar, open_logs(log or (), folder) as logs:
         summary = train_recogniser(
-            load_recognition(config, set_ or ()), folder, device=device_of(device), watch=bar.watch
+            load_recognition(config, set_ or ()),
+            folder,
+            device=device_of(device),
+            watch=together(bar.watch, *logs),
         )
     if os.environ.get("RANK", "0") != "0":  # torchrun's first process tells for all
         return

@@ -71,3 +71,11 @@ def test_nothing_watched_is_nothing_shown(stream):
     with Bar(stream):
         pass
     assert stream.getvalue() == ""
+
+
+def test_the_same_line_is_not_written_twice():
+    stream = io.StringIO()
+    with Bar(stream) as bar:
+        for _ in range(3):  # the gate goes on accepting what a group no longer needs
+            bar.watch(Step("flatten", 40, 40, "images"))
+    assert stream.getvalue() == "flatten: 40 of 40 images\n"

@@ -38,7 +38,7 @@ from qdgs.recognition.processes import Processes, joined
 from qdgs.recognition.samples import rendered, variations, write_identities
 from qdgs.recognition.training import Progress, Training, fit
 from qdgs.recognition_config import RecognitionConfig, dump_recognition, load_recognition
-from qdgs.run import Step, Watch, unwatched
+from qdgs.run import THROUGH, Step, Watch, unwatched
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -59,7 +59,7 @@ def train_recogniser(
         config: What is trained, and how.
         out: The folder.
         device: Where; with several processes "cuda" means one GPU each.
-        watch: Told after each step.
+        watch: Told after each step, and in the end of the numbers of summary.json.
 
     Returns:
         What summary.json holds; nothing is done where it is there already.
@@ -125,7 +125,10 @@ class _Run:
                 self._save()
                 saved = time.monotonic()
             watch(Step("train", progress.step, total, "steps", {"loss": progress.loss}))
-        return self._finish()
+        summary = self._finish()
+        numbers = {key: value for key, value in summary.items() if isinstance(value, int | float)}
+        watch(Step("train", 1, 1, THROUGH, numbers))
+        return summary
 
     def _batches(self) -> Any:
         schedule = self._config.training

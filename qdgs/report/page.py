@@ -163,13 +163,13 @@ def _lede(files: RunFiles) -> str:
             f"Put together from the datasets of {len(sources)} runs of {names}, which took turns within each "
             f"group. Groups are counted {by}."
         )
-    made = f"Made with the generator {files.config.generator.name}, which stayed as it is: "
-    return made + (
-        "qdgs searched what it can draw for good images of every group, and a judge that took no part in the "
-        "search counted what came out."
-        if files.shares is not None and not judges_shared(files.config.judges)
-        else "qdgs searched what it can draw for good images of every group."
+    made = (
+        f"Made with the generator {files.config.generator.name}, which stayed as it is. A guide, which "
+        "compares pictures with words, led a search for good images of every group"
     )
+    counted = files.shares is not None and not judges_shared(files.config.judges)
+    told = "; an auditor, a judge that took no part in the search, counted what came out." if counted else "."
+    return made + told
 
 
 def _groups(files: RunFiles, shown: Exhibits) -> dict[str, Any]:
@@ -219,10 +219,17 @@ def _opinions(shown: Exhibits) -> dict[str, Any]:
         if kind in shown.data and shown.data[kind]["readGroup"] is not None
     }
     wrong = {kind: wrong[kind] for kind in ("images", "elites") if wrong.get(kind)}
-    told = {"images": "images of the dataset", "elites": "elites of the archive"}
-    parts = [f"{count:,} of {int(shown.crossed[kind].sum()):,} {told[kind]}" for kind, count in wrong.items()]
-    sentence = f"The judge reads {' and '.join(parts)} otherwise than they were made, or not at all."
-    return {"wrong": wrong, "first_crossed": next(iter(wrong), None), "wrong_sentence": sentence}
+    told = {"images": "the dataset's {:,} images", "elites": "the archive's {:,} images that lie in a group"}
+    parts = [
+        f"{count:,} of {told[kind].format(int(shown.crossed[kind].sum()))}" for kind, count in wrong.items()
+    ]
+    read = f"The judge reads {' and '.join(parts)} otherwise than they were made, or not at all."
+    return {
+        "wrong": wrong,
+        "first_crossed": next(iter(wrong), None),
+        "wrong_sentence": read,
+        "unread": any(shown.crossed[kind][:, -1].any() for kind in wrong),
+    }
 
 
 def _curves(files: RunFiles) -> dict[str, Markup] | None:
@@ -242,11 +249,12 @@ def _curves(files: RunFiles) -> dict[str, Markup] | None:
 
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     data = context["shown"].data
+    first = next(iter(context["wrong"].values()), 0)
     sections = (
         ("top-up", "Your images", context["top_up"]),
         ("groups", "Groups", context["stories"] or context["shown"].random),
         ("explorer", "Explorer", data.get("elites")),
-        ("opinions", "Wrong images", context["wrong"]),
+        ("opinions", f"Wrong images ({first:,})", context["wrong"]),
         ("certificate", "Certificate", context["certificate"] or data.get("labelling")),
         ("numbers", "Numbers", context["sections"] or context["curves"]),
         ("making", "Who did what", True),

@@ -1,16 +1,19 @@
 import shutil
+import sys
+import types
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from qdgs.cli import run_command
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.files import read_json
 from qdgs.recognition.checkpoint import BACKBONE, CHECKPOINT, load_backbone
 from qdgs.recognition.images import read_identities
 from qdgs.recognition.train_run import train_recogniser, warnings_of
-from qdgs.recognition_config import load_recognition
+from qdgs.recognition_config import dump_recognition, load_recognition
 
 
 class StopAt:
@@ -51,13 +54,34 @@ def test_an_interrupted_training_goes_on_bit_for_bit(trained, small_config, tmp_
         train_recogniser(config, tmp_path / "run", watch=StopAt(step))
     assert not (tmp_path / "run" / BACKBONE).exists()
     seen = []
-    train_recogniser(config, tmp_path / "run", watch=lambda step: seen.append(step.done))
-    assert seen == list(range(step + 1, 7))
+    train_recogniser(config, tmp_path / "run", watch=seen.append)
+    assert [told.done for told in seen if not told.through] == list(range(step + 1, 7))
+    assert seen[-1].through
     whole, broken = (load_file(run / BACKBONE) for run in (trained, tmp_path / "run"))
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     columns = ["step", "loss", "gradient_norm"]
     rows = [pd.read_csv(run / "metrics.csv")[columns] for run in (trained, tmp_path / "run")]
     pd.testing.assert_frame_equal(*rows)
+
+
+def test_a_log_hears_of_every_step_and_of_the_summary(small_config, tmp_path, monkeypatch, capfd):
+    module, heard = types.ModuleType("a_users_log"), []
+    module.log = heard.append
+    monkeypatch.setitem(sys.modules, "a_users_log", module)
+    config = small_config(training={"epochs": 1, "milestones": []})
+    (tmp_path / "small.yaml").write_text(dump_recognition(config))
+    arguments = ["recognition", "train", tmp_path / "small.yaml", "--out", tmp_path / "run"]
+    assert run_command([*map(str, arguments), "--log", "a_users_log:log"]) == 0
+    *steps, last = heard
+    assert [step.done for step in steps] == [1, 2, 3]
+    assert all(step.stage == "train" and step.numbers["loss"] > 0 for step in steps)
+    summary = read_json(tmp_path / "run" / "summary.json")
+    assert last.through
+    assert (
+        last.numbers["loss"]
+        == summary["loss"]
+        == pytest.approx(sum(step.numbers["loss"] for step in steps) / 3)
+    )
 
 
 def test_a_finished_training_is_not_done_again(trained, small_config):

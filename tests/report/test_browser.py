@@ -90,7 +90,7 @@ def opened(browser: Any, finished: Path) -> Iterator[Opened]:
 def test_the_page_draws_its_map_and_asks_for_nothing(opened: Opened) -> None:
     opened.page.wait_for_timeout(100)
     assert opened.ink("#map-canvas") > 20
-    assert opened.text("#filtered").startswith("300 of 300 pass")
+    assert opened.text("#filtered").startswith("300 of 300 images pass")
 
 
 def test_moving_over_a_cell_shows_its_elite(opened: Opened) -> None:
@@ -164,13 +164,54 @@ def test_a_slider_goes_through_the_measure_that_is_no_axis(opened: Opened) -> No
 
 def test_filters_leave_what_passes_and_say_how_much(opened: Opened, finished: Path) -> None:
     page = opened.page
-    page.locator("#filters select[name=agreement]").select_option(label="disagrees")
-    assert opened.text("#filtered").startswith("60 of 300 pass")
-    page.locator("#filters select[name=group]").select_option(label="red · square")
+    page.locator("#filters select[name=agreement]").select_option(label="disagrees (60)")
+    assert opened.text("#filtered").startswith("60 of 300 images pass")
+    page.locator("#filters select[name=group]").select_option(value=str(GROUPS.index("red/square")))
     assert int(opened.text("#filtered").split()[0]) < 60
     page.locator("#map").focus()
     assert "red · square" in opened.text("#map-status")
     assert "disagrees" in opened.text("#map-status")
+
+
+def test_a_filter_tells_how_many_pass_it_and_an_empty_map_says_so(opened: Opened) -> None:
+    page = opened.page
+    counts = {
+        name: page.locator(f"#filters select[name={name}] option:not([value=''])").evaluate_all(
+            "options => options.map(option => [+option.text.match(/\\((.*)\\)/)[1], option.disabled])"
+        )
+        for name in ("group", "agreement")
+    }
+    assert sum(count for count, _ in counts["group"]) == 300
+    assert all(disabled == (count == 0) for found in counts.values() for count, disabled in found)
+    page.locator("#map").focus()
+    page.locator("#filters select[name=group]").select_option(value=str(GROUPS.index("red/square")))
+    page.locator("#filters select[name=label]").select_option(value="0")  # triangles
+    assert opened.text("#filtered").startswith("0 of 300 images pass")
+    assert "No image passes" in opened.text("#detail")
+    assert not page.locator("#map-cursor").is_visible()
+
+
+def test_a_missing_group_leads_to_its_own_images(opened: Opened) -> None:
+    opened.page.locator("#groups .lede a", has_text="red · square").click()
+    assert int(opened.text("#filtered").split()[0]) < 300
+    opened.page.locator("#map").focus()
+    assert opened.text("#map-status").startswith("red · square")
+
+
+def test_what_a_click_or_a_key_does_is_in_sight_and_covers_no_chosen_cell(opened: Opened) -> None:
+    page = opened.page
+    page.set_viewport_size({"width": 1280, "height": 700})
+    page.locator("nav a[href='#explorer']").click()
+    page.locator("#map").focus()
+    for key in ("p", "x"):
+        page.keyboard.press(key)
+    for tray in ("#pins", "#path"):
+        box = page.locator(tray).bounding_box()
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= 700
+    for _ in range(30):
+        page.keyboard.press("ArrowDown")
+        cell, trays = (page.locator(name).bounding_box() for name in ("#map-cursor", ".trays"))
+        assert 0 <= cell["y"] <= cell["y"] + cell["height"] <= trays["y"]
 
 
 @pytest.mark.parametrize("show", ["objective", "groups", "judge"])

@@ -156,6 +156,7 @@ def test_only_the_pages_own_script_may_run(finished: Path) -> None:
 def test_missing_groups_are_named_first(finished: Path) -> None:
     text = " ".join(Tags(finished / "report.html").text.split())
     assert "Too rare among random samples of the generator: red · square (0.4 % where 25 % were" in text
+    assert "In the dataset: 6 images of red · square (30 %), 4 images of blue · triangle (20 %)" in text
 
 
 def test_a_damaged_table_is_said_in_one_sentence(run: Path) -> None:
@@ -245,7 +246,7 @@ def test_of_very_many_images_some_are_shown_and_that_is_said(run: Path) -> None:
     page = report(run, Swatches())
     assert page.stat().st_size < 15_000_000
     text = Tags(page).text
-    assert "30,000 of 100,000 images of the dataset" in text  # where guide and judge differ
+    assert "30,000 of the dataset's 100,000 images" in text  # where guide and judge differ
     data = json.loads(
         re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page.read_text(), re.S)[1]
     )

@@ -16,6 +16,7 @@ class Explorer {
     this.at = null;
     this.pins = [];
     this.walk = null;
+    this.countFilters();
     this.readTools();
     this.buildSlices();
     this.listen();
@@ -39,6 +40,28 @@ class Explorer {
     };
   }
 
+  /** How many pass each choice of a filter; what nothing passes cannot be chosen. */
+  countFilters() {
+    const { agreement, group, label } = byId("filters").elements;
+    const { table } = this.archive;
+    const codes = [[agreement, table.agreement], [group, table.group], [label, table.asked[label?.dataset.measure]]];
+    for (const [select, column] of codes) {
+      for (const option of [...(select?.options ?? [])].slice(1)) {
+        const count = column.filter((code) => code === +option.value).length;
+        option.text += ` (${count.toLocaleString("en")})`;
+        option.disabled = count === 0;
+      }
+    }
+  }
+
+  /** Show one group alone, as pictures where there are some. */
+  showGroup(group) {
+    byId("filters").reset();
+    byId("filters").elements.group.value = group;
+    this.readTools();
+    this.refresh();
+  }
+
   listen() {
     byId("tools").addEventListener("change", (event) => {
       const { name } = event.target;
@@ -48,6 +71,7 @@ class Explorer {
       this.refresh();
     });
     byId("filters").addEventListener("change", () => { this.readTools(); this.refresh(); });
+    for (const link of document.querySelectorAll("a[data-group]")) link.addEventListener("click", () => this.showGroup(link.dataset.group));
     for (const id of ["tools", "filters"]) byId(id).addEventListener("submit", (event) => event.preventDefault());
     this.map.addEventListener("pointermove", (event) => this.hover(event));
     this.map.addEventListener("pointerleave", () => this.moveTo(this.at));
@@ -95,10 +119,10 @@ class Explorer {
     best.forEach((elite, cell) => this.drawCell(context, elite, cell % columns, rows - 1 - Math.floor(cell / columns)));
     if (this.show !== "pictures") this.drawCuts(context, width, height);
     this.label();
-    this.moveTo(this.at && this.at[0] < columns && this.at[1] < rows ? this.at : null);
+    this.moveTo(this.at && this.grid.passing && this.at[0] < columns && this.at[1] < rows ? this.at : null);
     byId("filtered").textContent =
-      `${this.grid.passing.toLocaleString("en")} of ${this.archive.size.toLocaleString("en")} pass; `
-      + `${best.filter((elite) => elite >= 0).length.toLocaleString("en")} cells filled`;
+      `${this.grid.passing.toLocaleString("en")} of ${this.archive.size.toLocaleString("en")} images pass, in `
+      + `${best.filter((elite) => elite >= 0).length.toLocaleString("en")} cells`;
   }
 
   drawCell(context, elite, column, row) {
@@ -268,7 +292,10 @@ class Explorer {
   key(event) {
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     const elite = this.eliteIn(this.at);
-    if (steps[event.key]) this.moveTo(this.nextFilled(...steps[event.key]), true);
+    if (steps[event.key]) {
+      this.moveTo(this.nextFilled(...steps[event.key]), true);
+      this.uncover();
+    }
     else if (event.key === "PageUp" || event.key === "PageDown") this.turn(event.key === "PageUp" ? 1 : -1);
     else if (event.key === "Enter" || event.key === " ") this.choose(this.at);
     else if (event.key === "Escape") this.closePath();
@@ -277,6 +304,12 @@ class Explorer {
     else if (elite >= 0 && event.key.toLowerCase() === "y" && this.y >= 0) this.showPath(elite, this.y);
     else return;
     event.preventDefault();
+  }
+
+  /** Scroll as far as the chosen cell needs to stand above the trays. */
+  uncover() {
+    this.cursor.style.scrollMarginBottom = `${byId("path").parentElement.offsetHeight + 16}px`;
+    this.cursor.scrollIntoView({ block: "nearest" });
   }
 
   /** The nearest filled cell in a direction, or where we are. */
@@ -313,18 +346,21 @@ class Explorer {
 
   describe(elite = this.eliteIn(this.at)) {
     if (elite < 0 || !this.grid) {
-      const hint = element("p", { className: "hint" }, "Point at a cell, or move there with the arrow keys: its image, its scores and the judge's opinion show here.");
-      byId("detail").replaceChildren(hint);
+      const told = this.grid?.passing === 0
+        ? "No image passes: choose less in the filters, or another place of a slider."
+        : "Point at a cell, or move there with the arrow keys: its image, its scores and the judge's opinion show here.";
+      byId("detail").replaceChildren(element("p", { className: "hint" }, told));
       return;
     }
     const { archive } = this;
     const { table, space } = archive;
-    const rows = [...this.gauges(elite), ["objective", number(table.objective[elite])]];
+    const rows = [];
     if (table.read) {
       const verdict = element("span", { className: "verdict" }, archive.verdict(elite));
       verdict.dataset.agreement = archive.agreement(elite);
       rows.push(["judge", verdict]);
     }
+    rows.push(["objective", number(table.objective[elite])], ...this.gauges(elite));
     if (table.lineage) rows.push(["lineage", String(table.lineage[elite])]);
     const list = element("dl", {}, ...rows.map(([term, told]) => element("div", {}, element("dt", {}, term), element("dd", {}, told))));
     const pinned = this.pins.includes(elite);
@@ -384,7 +420,7 @@ class Explorer {
   }
 
   remover(elite) {
-    const made = element("button", { type: "button", className: "link" }, "remove");
+    const made = element("button", { type: "button", className: "remove", title: "Remove" }, "×");
     made.setAttribute("aria-label", `Remove ${this.archive.sentence(elite)}`);
     made.addEventListener("click", () => this.pin(elite));
     return made;

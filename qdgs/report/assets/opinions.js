@@ -1,4 +1,4 @@
-/** The images on which guide and judge differ, surest of the guide first. */
+/** The images on which guide and judge differ: first what the judge takes for another group, surest of the guide on top. */
 const PAGE = 24;
 
 class Opinions {
@@ -34,7 +34,8 @@ class Opinions {
     const found = [...askedGroup.keys()].filter((row) => (this.pair
       ? askedGroup[row] === this.pair[0] && readGroup[row] === this.pair[1]
       : askedGroup[row] >= 0 && askedGroup[row] !== readGroup[row]));
-    return found.sort((one, other) => objective[other] - objective[one]);
+    const unread = (row) => +(readGroup[row] < 0);
+    return found.sort((one, other) => unread(one) - unread(other) || objective[other] - objective[one]);
   }
 
   draw() {

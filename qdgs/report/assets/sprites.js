@@ -8,7 +8,7 @@ const element = (tag, properties = {}, ...children) => {
   return made;
 };
 const words = (group) => group.replaceAll("/", " · ");
-const number = (value) => (Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(3)));
+const number = (value) => (Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(3))).replace("-", "−");
 
 /** Pictures packed into sheets; a sheet is decoded when its first picture is wanted. */
 class Sprites {

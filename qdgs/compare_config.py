@@ -178,7 +178,7 @@ def parse_compare(data: Any) -> CompareConfig:
         raise ConfigError(sentence(error, data, CompareConfig)) from None
 
 
-def load_compare(path: Path, overrides: Sequence[str] = (), *, quick: bool = False) -> CompareConfig:
+def load_compare(path: Path | str, overrides: Sequence[str] = (), *, quick: bool = False) -> CompareConfig:
     """Read a YAML file and apply `a.b=c` overrides; a path of a run is looked for beside the file.
 
     Args:
@@ -189,6 +189,7 @@ def load_compare(path: Path, overrides: Sequence[str] = (), *, quick: bool = Fal
     Raises:
         ConfigError: The file is missing or is not YAML, or a value does not hold.
     """
+    path = Path(path)
     data = read_mapping(path)
     if data.get("kind") != "compare":
         raise ConfigError(f"{path}: expected kind: compare, got {data.get('kind', 'run')}; try qdgs run")

@@ -153,12 +153,13 @@ def parse_recognition(data: Any) -> RecognitionConfig:
         raise ConfigError(sentence(error, data, RecognitionConfig)) from None
 
 
-def load_recognition(path: Path, overrides: Sequence[str] = ()) -> RecognitionConfig:
+def load_recognition(path: Path | str, overrides: Sequence[str] = ()) -> RecognitionConfig:
     """Read a YAML file and apply `a.b=c` overrides; its paths are from the working directory.
 
     Raises:
         ConfigError: The file is missing or is not YAML, or a value does not hold.
     """
+    path = Path(path)
     data = read_mapping(path)
     for assignment in overrides:
         override(data, assignment)

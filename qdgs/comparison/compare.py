@@ -36,7 +36,7 @@ class Compared:
     notes: tuple[str, ...]
 
 
-def compare(config: CompareConfig, out: Path, *, device: str = "cpu", watch: Watch = unwatched) -> Compared:
+def compare(config: CompareConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched) -> Compared:
     """Do every cell of a comparison that its folder does not hold yet; write tables, figures and report.html.
 
     A cell that fails is marked and the others go on; a later call tries it again.
@@ -50,6 +50,7 @@ def compare(config: CompareConfig, out: Path, *, device: str = "cpu", watch: Wat
     Raises:
         InputError: The folder holds something else, or the configuration cannot be carried out.
     """
+    out = Path(out)
     check_out(out, "compare", "comparison")
     write_text(out / "config.yaml", dump_compare(config))
     bench = Bench(config, out, device)

@@ -177,13 +177,14 @@ def write_manifest(path: Path, rows: pd.DataFrame, metadata: Mapping[str, Any]) 
     write_parquet(path, table.replace_schema_metadata(schema))
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path | str) -> Manifest:
     """Read a manifest.
 
     Raises:
         InputError: There is none.
         CorruptFileError: It is damaged, or is not a manifest.
     """
+    path = Path(path)
     with _reading(path):
         table = pq.read_table(path, page_checksum_verification=True)
         metadata = json.loads((table.schema.metadata or {})[KEY])

@@ -56,7 +56,7 @@ class Probe:
     notes: tuple[str, ...]
 
 
-def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: Watch = unwatched) -> Probe:
+def probe_model(config: ProbeConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched) -> Probe:
     """Probe a model with balanced images, and write tables, figures and report.html.
 
     Images are kept in the folder, so that a second call, with the same or another model, draws none anew.
@@ -71,6 +71,7 @@ def probe_model(config: ProbeConfig, out: Path, *, device: str = "cpu", watch: W
         InputError: The folder holds something else, the model cannot be had or does not fit its task, or no
             image of any group was found.
     """
+    out = Path(out)
     from qdgs.report.probe import write_report
 
     check_out(out, "probe", "probe")

@@ -26,13 +26,14 @@ class _Inert(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to something outside of itself")
 
 
-def read_bin(path: Path) -> Pairs:
+def read_bin(path: Path | str) -> Pairs:
     """The pairs of a `.bin`, also of one that Python 2 wrote; nothing in it is run.
 
     Raises:
         InputError: There is no such file, it is damaged, holds anything but tuples, lists, bytes and bools,
             or not two images for each pair.
     """
+    path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -48,7 +48,7 @@ DATA = "data"
 
 
 def train_recogniser(
-    config: RecognitionConfig, out: Path, *, device: str = "cpu", watch: Watch = unwatched
+    config: RecognitionConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched
 ) -> dict[str, Any]:
     """Train a recogniser in a new folder, or go on with the training that is there.
 
@@ -67,6 +67,7 @@ def train_recogniser(
     Raises:
         InputError: The folder holds something else, or the images do not suffice.
     """
+    out = Path(out)
     with joined(device) as processes:
         _check(config, processes)
         if processes.leads:

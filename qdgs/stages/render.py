@@ -42,7 +42,7 @@ def perform(
 
 
 def render_manifest(
-    folder: Path,
+    folder: Path | str,
     *,
     device: str,
     watch: Watch = unwatched,
@@ -64,6 +64,7 @@ def render_manifest(
         InputError: The generator is not the one that the manifest was made with, or it is code: a manifest
             may come from anyone.
     """
+    folder = Path(folder)
     manifest = StoredManifest(folder / MANIFEST)
     reference = manifest.metadata["generator"]
     if reference.get("sha256") is None and manifest.metadata.get("sources"):

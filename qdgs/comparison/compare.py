@@ -36,7 +36,9 @@ class Compared:
     notes: tuple[str, ...]
 
 
-def compare(config: CompareConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched) -> Compared:
+def compare(
+    config: CompareConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched
+) -> Compared:
     """Do every cell of a comparison that its folder does not hold yet; write tables, figures and report.html.
 
     A cell that fails is marked and the others go on; a later call tries it again.

@@ -56,7 +56,9 @@ class Probe:
     notes: tuple[str, ...]
 
 
-def probe_model(config: ProbeConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched) -> Probe:
+def probe_model(
+    config: ProbeConfig, out: Path | str, *, device: str = "cpu", watch: Watch = unwatched
+) -> Probe:
     """Probe a model with balanced images, and write tables, figures and report.html.
 
     Images are kept in the folder, so that a second call, with the same or another model, draws none anew.

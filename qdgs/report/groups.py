@@ -76,7 +76,7 @@ def draw_group_shares(axes: Axes, shares: pd.DataFrame, *, heading: str = "Share
         handlelength=1.4,
         columnspacing=1.2,
     )
-    told = "95 % intervals" if narrow else "as the auditor sees it; thin lines: 95 % intervals"
+    told = "95 % intervals" if narrow else "as the auditor sees it, 95 % intervals"
     title(axes, heading, told if "share_low" in shares else "")
 
 

@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
+from qdgs.config import load_config
+
 pytest.importorskip("fairlearn")
 
-FACES = Path(__file__).parents[2] / "experiments" / "faces"
-NAMES = ("bank_rejection", "downstream", "realism", "study")
+ROOT = Path(__file__).parents[2]
+FACES = ROOT / "experiments" / "faces"
+NAMES = ("bank_rejection", "corrected", "downstream", "realism", "study")
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +146,73 @@ def test_a_group_that_the_bank_cannot_fill_is_told(faces_problem, rng):
     rows = sampler.sample(12 * 400, rng)
     assert len(rows) == 12 * 400 - 53
     assert sampler.notes == ("light/feminine/old lacks 53 images after 60,000 draws",)
+
+
+VALUES = {
+    "lightness": ("dark", "medium", "light"),
+    "presentation": ("masculine", "feminine"),
+    "age": ("young", "old"),
+}
+
+
+def people(rng, n=600):
+    return pd.DataFrame({name: rng.choice(values, n) for name, values in VALUES.items()})
+
+
+def misread(rng, known, wrong):
+    other = pd.DataFrame({name: rng.choice(values, len(known)) for name, values in VALUES.items()})
+    return known.where(rng.random(known.shape) >= wrong, other)
+
+
+def test_errors_by_attribute_make_those_by_group(rng):
+    from corrected import confusion
+
+    config = load_config(ROOT / "configs" / "faces.yaml")
+    known = people(rng)
+    read = misread(rng, known, 0.3)
+    told = confusion(config, known, read)
+    young, old = "dark/masculine/young", "medium/feminine/old"
+    expected = (known.agg("/".join, axis=1) == young).sum()
+    for name, one, other in zip(VALUES, young.split("/"), old.split("/"), strict=True):
+        seen = read[name][known[name] == one]
+        expected = expected * (seen == other).mean()
+    assert told.loc[young, old] == pytest.approx(expected)
+    assert told.to_numpy().sum() == pytest.approx(len(known))
+
+
+def test_a_measure_that_is_taken_as_read_has_no_errors(rng):
+    from corrected import confusion
+
+    config = load_config(ROOT / "configs" / "faces.yaml")
+    known = people(rng)
+    told = confusion(config, known, misread(rng, known, 0.3), ["lightness"])
+    apart = [[one.split("/")[0] != other.split("/")[0] for other in told] for one in told]
+    assert told.to_numpy()[np.array(apart)].sum() == 0
+    assert told.loc["dark/masculine/young", "dark/feminine/young"] > 0
+
+
+def test_corrected_shares_come_nearer_to_the_truth(rng):
+    from corrected import confusion, corrected
+
+    config = load_config(ROOT / "configs" / "faces.yaml")
+    known, many = people(rng, 20000), people(rng, 20000)
+    many = many[(many["age"] == "young") | (rng.random(len(many)) < 0.3)].reset_index(drop=True)
+    read = misread(rng, many, 0.3).agg("/".join, axis=1).value_counts()
+    cell = pd.DataFrame({"metric": "share of " + read.index, "n": read.to_numpy()}).assign(method="m", seed=0)
+    rows = corrected(config, cell, confusion(config, known, misread(rng, known, 0.3)))
+    told = {row[2].removeprefix("share of "): row[3:6] for row in rows if row[2].startswith("share of ")}
+    true = many.agg("/".join, axis=1).value_counts(normalize=True)
+    bare = (read / read.sum() - true).abs().sum()
+    assert sum(abs(told[name][0] - true[name]) for name in told) < bare / 2
+    assert sum(told[name][1] <= true[name] <= told[name][2] for name in told) >= 10
+
+
+def test_agreement_is_over_the_images_of_which_both_tell():
+    from corrected import agreement
+
+    config = load_config(ROOT / "configs" / "faces.yaml")
+    one = pd.DataFrame({"lightness": ["dark", "light"], "presentation": "feminine", "age": ["old", None]})
+    other = one.assign(lightness="dark", age="young")
+    told = agreement(config, {"one": one, "other": other}).set_index("measure")
+    assert told["same"].to_dict() == {"lightness": 0.5, "presentation": 1, "age": 0}
+    assert told["images"].to_dict() == {"lightness": 2, "presentation": 2, "age": 1}

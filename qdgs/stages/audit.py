@@ -14,6 +14,7 @@ from qdgs.config import DatasetConfig
 from qdgs.datasets.balance import balance_sentences
 from qdgs.datasets.identities import identity_sentences
 from qdgs.datasets.manifest import StoredManifest
+from qdgs.errors import InputError
 from qdgs.fairness.audit import JudgedImages, audit, audited_groups, audited_targets
 from qdgs.fairness.correction import confusion_counts
 from qdgs.fairness.diversity import PixelEmbedding
@@ -65,6 +66,7 @@ def perform(
     audited_groups(run.config.dataset)
     scorer = load_scorer(run, device=device)
     bank = open_bank(run, scorer, device=device, watch=watch)
+    _check_reads(run.config.dataset, bank.judged(auditor))
     embedding = bank.embedding()
     dataset = _dataset(run, auditor, embedding, device=device, watch=watch)
     result = audit(
@@ -107,6 +109,15 @@ def known_confusion(auditor: Judge, dataset: DatasetConfig) -> pd.DataFrame | No
     names = list(audited_targets(dataset))
     sides = [_joined(rows, [name + suffix for name in attributes], names) for suffix in ("", "_read")]
     return confusion_counts(sides[0], sides[1], names)
+
+
+def _check_reads(config: DatasetConfig, judged: pd.DataFrame) -> None:
+    for name, group in config.groups.items():
+        if group.audit and judged[group.audit].isna().all():
+            raise InputError(
+                f"dataset.groups.{name}.audit: the auditor reads no {group.audit!r} off any of "
+                f"{len(judged):,} random samples; choose an auditor that knows what the generator makes"
+            )
 
 
 def _dataset(

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from qdgs.datasets.manifest import latents_of, read_manifest
+from qdgs.errors import InputError
 from qdgs.fairness.audit import read_groups
 from qdgs.parts import load_generator, load_judge
 from qdgs.run import Run
@@ -116,3 +117,15 @@ def test_known_images_of_the_auditor_become_a_confusion_of_groups(finished):
     assert counts.loc["red/tall", "blue/tall"] == 1
     assert counts.loc["blue/wide", "blue/wide"] == 7
     assert counts.to_numpy().sum() == 17
+
+
+def test_an_auditor_that_can_read_no_image_is_told(finished, monkeypatch):
+    def blind(self, images):
+        return judged(self, images).assign(shape=None)
+
+    judge = type(load_judge("other-pixels"))
+    judged = judge.judge
+    monkeypatch.setattr(judge, "judge", blind)
+    monkeypatch.setenv("QDGS_CACHE", str(finished.path / "cache"))
+    with pytest.raises(InputError, match="reads no 'shape' off any of"):
+        Run.open(finished.path, ["dataset.license=mit"]).complete(until="audit")

@@ -29,6 +29,7 @@ from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.parts import load_generator, load_guide, load_judge, made_of
 from qdgs.randomness import Stream, stream
+from qdgs.run import Step, Watch, unwatched
 from qdgs.samplers.base import SAMPLERS, Problem, Sampler
 from qdgs.samplers.costs import Cost
 from qdgs.stages.audit import known_confusion
@@ -76,10 +77,13 @@ class Bench:
         config: The comparison.
         out: Its folder.
         device: Where models work.
+        watch: Told how far a cell is.
     """
 
-    def __init__(self, config: CompareConfig, out: Path, device: str = "cpu") -> None:
-        self.config, self.out, self.device = config, out, device
+    def __init__(
+        self, config: CompareConfig, out: Path, device: str = "cpu", watch: Watch = unwatched
+    ) -> None:
+        self.config, self.out, self.device, self._watch = config, out, device, watch
         self._tasks: dict[int, Task] = {}
         self._data: dict[int, TaskData] = {}
 
@@ -134,9 +138,10 @@ class Bench:
         """What the method of a cell is given."""
         data = self.data(cell.seed)
         work = self._work(cell.seed) / f"{cell.title}-{self.key(cell)[:12]}"
+        problem = replace(self._problem, work=work, watch=self._within(cell))
         if data is None:
-            return replace(self._problem, work=work)
-        return replace(self._problem, work=work, reference=data.reference, training=data.training)
+            return problem
+        return replace(problem, reference=data.reference, training=data.training)
 
     def data(self, seed: int) -> TaskData | None:
         """The images beside the generator."""
@@ -160,6 +165,15 @@ class Bench:
             task = Task(self._problem, data, config.downstream, seed, biased, drawn, config.resamples)
             self._tasks = {seed: task}
         return self._tasks[seed]
+
+    def _within(self, cell: Cell) -> Watch:
+        """Tell how far a part of a cell is, under the cell's name."""
+
+        def watch(step: Step) -> None:
+            if not step.through:
+                self._watch(step._replace(stage=f"{cell.title}, seed {cell.seed}: {step.stage}"))
+
+        return watch
 
     def _work(self, seed: int) -> Path:
         return self.out / "work" / str(seed)

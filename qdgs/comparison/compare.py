@@ -55,7 +55,7 @@ def compare(
     out = Path(out)
     check_out(out, "compare", "comparison")
     write_text(out / "config.yaml", dump_compare(config))
-    bench = Bench(config, out, device)
+    bench = Bench(config, out, device, watch)
     bench.check()
     cells = bench.cells()
     for number, cell in enumerate(cells):

@@ -18,6 +18,7 @@ from qdgs.errors import InputError
 from qdgs.fairness.shares import check_targets, group_codes
 from qdgs.generators.base import Generator
 from qdgs.judges.base import Judge
+from qdgs.run import Watch, unwatched
 from qdgs.samplers.costs import Cost, Meter
 
 __all__ = [
@@ -66,6 +67,7 @@ class Problem:
         run: A qdgs configuration of this very problem: prompts, search, cuts.
         work: A folder for what is made on the way and worth keeping; None where nothing is kept.
         device: Where models work.
+        watch: Told how far a method is, where it tells.
     """
 
     generator: Generator
@@ -81,6 +83,7 @@ class Problem:
     run: RunConfig | None = None
     work: Path | None = None
     device: str = "cpu"
+    watch: Watch = unwatched
 
     def __post_init__(self) -> None:
         check_targets(self.target)

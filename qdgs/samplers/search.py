@@ -69,7 +69,9 @@ class QdgsSampler(BaseSampler):
         self._begin(problem)
         config = self._config(problem, problem.run, seed=int(rng.integers(2**31)))
         self._folder = (problem.work or self._passing()) / "run"
-        run = Run.create(config, self._folder).complete(device=problem.device, until="search")
+        run = Run.create(config, self._folder).complete(
+            device=problem.device, until="search", watch=problem.watch
+        )
         self._count_search(run)
 
     def sample(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -78,7 +80,7 @@ class QdgsSampler(BaseSampler):
         assert self._folder is not None, "fit made it"
         with self._meter.timed():
             run = Run.open(self._folder, [f"dataset.images={n}"])
-            run.do("flatten", device=problem.device)
+            run.do("flatten", device=problem.device, watch=problem.watch)
             rows = read_manifest(run.path / "dataset" / "manifest.parquet").rows
         report = read_json(run.path / "dataset" / "flatten.json")
         self._count_flatten(run, report)

@@ -34,6 +34,12 @@ def quick():
 
 
 @pytest.fixture(scope="session")
-def compared(quick, tmp_path_factory):
+def steps():
+    """What a comparison told on its way; filled by `compared`."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def compared(quick, steps, tmp_path_factory):
     """A comparison that is through. Do not write into its folder: copy it."""
-    return compare(quick(), tmp_path_factory.mktemp("comparison") / "out")
+    return compare(quick(), tmp_path_factory.mktemp("comparison") / "out", watch=steps.append)

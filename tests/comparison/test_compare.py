@@ -76,6 +76,14 @@ def test_figures_and_markdown_are_there(compared):
         assert (compared.path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_how_far_the_search_of_a_cell_is_is_told_under_the_cells_name(compared, steps):
+    told = [step for step in steps if step.stage == "qdgs, seed 0: search"]
+    assert told[0].done < told[-1].done > 0.9 * told[-1].total
+    cells = [step.done for step in steps if step.stage == "compare"]
+    assert cells == list(range(len(cells)))
+    assert not any(step.through for step in steps)
+
+
 def test_a_second_call_does_nothing_again(compared, quick, tmp_path):
     folder = tmp_path / "out"
     shutil.copytree(compared.path, folder)

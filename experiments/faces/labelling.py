@@ -43,11 +43,12 @@ def write_sheets(run: Run, out: Path, images: int) -> list[Path]:
         for file in files[start : start + COLUMNS * ROWS]:
             with Image.open(run.path / "dataset" / file) as image:
                 tiles.append(np.asarray(image.convert("RGB")))
-        paths.append(save(_sheet(tiles, start), out / f"sheet-{start:04d}.png"))
+        paths.append(save(sheet(tiles, start), out / f"sheet-{start:04d}.png"))
     return paths
 
 
-def _sheet(tiles: list[np.ndarray], start: int) -> Figure:
+def sheet(tiles: list[np.ndarray], start: int) -> Figure:
+    """Images `(height, width, 3)` in rows of eight, each with its number under it."""
     gap = 14
     picture = mosaic(tiles, COLUMNS, SIZE, gap=gap)
     figure = Figure(figsize=(picture.shape[1] / 160, picture.shape[0] / 160), dpi=160)

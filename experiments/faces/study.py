@@ -52,6 +52,9 @@ HERE = Path(__file__).resolve().parent
 WEIGHTS = Path(qdgs.weights.__file__).parent
 COLUMNS = ["method", "seed", "metric", "value", "low", "high"]
 REFERENCE = 3000
+GUIDED = ("prior-restarts", "qdgs")
+HUNTED = 2 * 20_000 + 3 * 40_000
+"""Evaluations of the searches for the guide's mistakes, experiments/weights/faces_hunt_*.yaml."""
 ORDER, READ = range(2)
 
 
@@ -139,8 +142,8 @@ def with_training(frame: pd.DataFrame, labelled: int) -> pd.DataFrame:
         frame: Rows of the comparison.
         labelled: Images that the guide's teachers, two of them, labelled for its training.
     """
-    more = {"generator_calls": labelled, "judge_labels": 2 * labelled}
-    rows = frame[frame["method"].isin(["qdgs"])].copy()
+    more = {"generator_calls": labelled + (HUNTED if labelled else 0), "judge_labels": 2 * labelled}
+    rows = frame[frame["method"].isin(GUIDED)].copy()
     rows["method"] = rows["method"] + ", guide's training counted"
     for name, amount in more.items():
         rows.loc[rows["metric"].isin([name, f"{name}_once"]), "value"] += amount

@@ -122,8 +122,9 @@ class QdgsSampler(BaseSampler):
         dataset = run.config.dataset
         yardstick = dataset.images if dataset.duplicate_quantile else 0
         judged = report.get("gate_judged") or 0
-        rendered = yardstick + judged
-        self._meter.count(generator_calls=rendered, judge_labels=judged, forwards=rendered)
+        read = _read_to_balance(report)
+        rendered = yardstick + judged + read
+        self._meter.count(generator_calls=rendered, judge_labels=judged + read, forwards=rendered)
 
 
 class QdgsGradientSampler(QdgsSampler):
@@ -137,6 +138,15 @@ class QdgsGradientSampler(QdgsSampler):
         dataset: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(algorithm=algorithm, search=search, dataset=dataset)
+
+
+def _read_to_balance(report: Mapping[str, Any]) -> int:
+    """Candidates that were rendered and read for what every group is balanced over."""
+    read = [
+        sum(sum(group["candidates"]) + group["candidates_unread"] for group in told["groups"].values())
+        for told in (report.get("balance") or {}).values()
+    ]
+    return max(read, default=0)
 
 
 def _shortages(report: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from qdgs.errors import InputError
 from qdgs.fairness.audit import audited_groups
 from qdgs.parts import load_generator, load_judge
 from qdgs.samplers.base import Problem
-from qdgs.samplers.search import QdgsGradientSampler, QdgsSampler
+from qdgs.samplers.search import QdgsGradientSampler, QdgsSampler, _read_to_balance
 
 
 @pytest.fixture
@@ -57,3 +57,14 @@ def test_a_search_with_gradients_counts_them(run_problem):
 def test_without_a_run_there_is_nothing_to_search(make_problem, rng):
     with pytest.raises(InputError, match="qdgs: expected the configuration of a run"):
         QdgsSampler().fit(make_problem(), rng)
+
+
+def test_what_was_read_to_balance_counts_once_for_all_that_is_balanced():
+    told = {
+        "groups": {
+            "a": {"candidates": [3, 4], "candidates_unread": 1},
+            "b": {"candidates": [2], "candidates_unread": 0},
+        }
+    }
+    assert _read_to_balance({"balance": {"light": told, "hue": told}}) == 10
+    assert _read_to_balance({}) == _read_to_balance({"balance": None}) == 0

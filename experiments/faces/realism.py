@@ -61,7 +61,8 @@ def numbers(
 
     Shares by the teacher are over the images that it accepts and reads, against equal ones: a milder test
     than the auditor's, since its words are the guide's. `kernel_distance` is the mean over groups of the
-    unbiased squared discrepancy (cubic kernel) to the reference's images of the same group;
+    unbiased squared discrepancy (cubic kernel) to the reference's images of the same group, its ends the
+    spread over subsets, which overlap where a group has few;
     `told_from_random`, the accuracy of a classifier that is to tell the two apart within groups, 0.5 being
     chance; `leakage`, how well background luminance alone tells the group.
 

@@ -66,6 +66,7 @@ def card_text(
         front_matter(manifest, metadata, name), sort_keys=False, allow_unicode=True, width=110
     )
     sections = [
+        ("Before you use this", _warnings(audit)),
         ("What it fills", _top_up(top_up)),
         ("Groups", _groups(manifest, metadata)),
         ("Where it comes from", _sources(metadata)),
@@ -82,7 +83,7 @@ def card_text(
     intro = (
         f"{len(manifest):,} synthetic images of {metadata['image_size']}×{metadata['image_size']} pixels, "
         f"made by the generator `{metadata['generator'].get('name', 'unknown')}` and chosen by qdgs "
-        f"{metadata['version']} so that every group below has its share."
+        f"{metadata['version']} so that every group below has its share, as the guide sorts images."
     )
     return f"---\n{front}---\n\n# {name}\n\n{intro}\n\n{body}\n"
 
@@ -237,8 +238,10 @@ def _judges(judges: Mapping[str, Any]) -> str:
     does = {
         "teacher": "its labels calibrated the cut points, and may have taught the guide",
         "gate": "images that it rejects are not in the set; it sees quality only, never a group",
-        "auditor": "grades the set, and steered nothing",
+        "auditor": "grades the set",
     }
+    if not judges.get("shared"):
+        does["auditor"] += ", and steered nothing"
     lines = [f"- {role} `{judges[role]}`: {what}" for role, what in does.items() if judges.get(role)]
     auditor = judges.get("auditor")
     shared = [role for role in ("teacher", "gate") if auditor and judges.get(role) == auditor]
@@ -253,6 +256,10 @@ def _judges(judges: Mapping[str, Any]) -> str:
                 f"- **Of the auditors {names} is also the {role}**: those grades are not independent."
             )
     return "\n".join(lines) or "Nobody: groups and labels are the guide's alone."
+
+
+def _warnings(audit: Mapping[str, Any] | None) -> str:
+    return "\n".join(f"- {sentence}" for sentence in (audit or {}).get("warnings") or [])
 
 
 def _audit(audit: Mapping[str, Any] | None) -> str:

@@ -171,7 +171,7 @@ def _description(table: pd.DataFrame, metadata: Mapping[str, Any]) -> str:
     groups = " × ".join(metadata["values"])
     return (
         f"{len(table):,} synthetic images of the generator {metadata['generator'].get('name', 'unknown')}, "
-        f"chosen so that every group of {groups} has its share."
+        f"chosen so that every group of {groups} has its share, as the guide sorts images."
     )
 
 
@@ -200,7 +200,7 @@ def _responsible(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "rai:dataUseCases": ["Training of classifiers", "Study of bias in generators and classifiers"],
         "rai:dataSocialImpact": unfit[4],
         "rai:personalSensitiveInformation": [
-            "No real person is shown. Where the groups name attributes of people, they say how images look "
+            "No image is a photograph. Where the groups name attributes of people, they say how images look "
             "to models."
         ],
         "rai:dataReleaseMaintenancePlan": (

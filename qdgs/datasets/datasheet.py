@@ -62,7 +62,7 @@ def _motivation(metadata: Mapping[str, Any]) -> list[str]:
 def _composition(table: pd.DataFrame, metadata: Mapping[str, Any], shares: Mapping[str, float]) -> list[str]:
     size = metadata["image_size"]
     lines = [
-        f"{len(table):,} synthetic images of {size}×{size} pixels; no photograph, no real person.",
+        f"{len(table):,} synthetic images of {size}×{size} pixels; no photographs.",
         f"Label `{metadata['label']}`: {_counts(table['label_name'])}.",
         f"Groups: {_counts(table['group'])}.",
     ]

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 EVERY_SET = """\
-- Every image is generated. None shows a real person, place or thing, and the shares of this set say nothing
-  of how often anything occurs in the world.
+- Every image is generated. None is a photograph of a person, place or thing, whether one resembles any was
+  not looked for, and the shares of this set say nothing of how often anything occurs in the world.
 - Groups and labels come from what a vision-language model sees in an image, by prompts and cut points. They
   describe how images look to models, not who anyone is.
 - The set is balanced over the groups in the table and over nothing else. Whatever was not named can still be
@@ -17,13 +17,14 @@ EVERY_SET = """\
 
 _NETWORK = (
     "`{}` is a network trained on photographs: its values say how a picture looks to it, nobody's age or "
-    "gender. Faces near its cut are ambiguous and are not forced into a group."
+    "gender. Whether the people on these photographs agreed is not known."
 )
 OF_PARTS = {
     "dcgan-digiface": (
         "The faces come from a small GAN that others trained on DigiFace-1M, renders made from scans of "
-        "consenting people: they are no photographs and no one's likeness, and no set to recognise, verify "
-        "or estimate real people with."
+        "consenting people, whose terms allow non-commercial research only. They are no photographs; a "
+        "likeness to anyone would be chance, and was not looked for. This is no set to recognise, verify or "
+        "estimate real people with."
     ),
     "face-light": (
         "`face-light` measures how light skin-coloured pixels are, which the light on a face changes as skin "

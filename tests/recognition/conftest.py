@@ -13,8 +13,9 @@ from qdgs.recognition_config import parse_recognition
 SIZE = 32
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread():
+    """For trainings that other fixtures begin, too: bits depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -151,16 +151,16 @@ def _variations(
 
 
 class _Seen:
-    """Tells a watcher how many candidates the gate has accepted."""
+    """Tells a watcher how many candidates the gate has seen: at least as many as images are wanted."""
 
     def __init__(self, watch: Watch, wanted: int) -> None:
         self._watch = watch
         self._wanted = wanted
-        self._accepted = 0
+        self._seen = 0
 
     def __call__(self, accepted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        self._accepted = min(self._wanted, self._accepted + int(accepted.sum()))
-        self._watch(Step("flatten", self._accepted, self._wanted, "images"))
+        self._seen += len(accepted)
+        self._watch(Step("flatten", self._seen, max(self._seen, self._wanted), "candidates"))
         return accepted
 
 

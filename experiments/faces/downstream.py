@@ -136,7 +136,7 @@ class Task:
         order = stream(0, Stream.SPLITS, TEST).permutation(len(rows))
         smallest = int(groups.value_counts().min())
         chosen = groups.iloc[order].groupby(groups.iloc[order]).head(min(self.sizes.test, smallest)).index
-        picked = chosen.to_numpy()
+        picked = chosen.to_numpy(copy=True)
         return Faces(
             self._rendered(latents[picked]),
             _codes(read["age"].iloc[picked]),

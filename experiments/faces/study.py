@@ -113,7 +113,7 @@ class Study:
         order = stream(seed, Stream.COMPARISON, ORDER).permutation(len(bank))
         free = [row for row in order if groups[row] and tuple(latents[row, :4].tolist()) not in used]
         chosen = pd.Series(free).groupby(groups[free].to_numpy()).head(REFERENCE // len(problem.groups))
-        kept = chosen.to_numpy()
+        kept = chosen.to_numpy(copy=True)
         return face_set(problem, sample_rows(problem, latents[kept], read.iloc[kept]), self.embedding)
 
     def _latents(self, title: str, seed: int) -> list[list[float]]:

@@ -291,7 +291,7 @@ def test_run_then_flatten_with_other_settings_then_resume(command, finished):
     assert out.startswith(f"{finished.path}: images 40, label_agreement ")
     code, _, err = command("flatten", finished.path, "--set", "dataset.images=20")
     assert code == 0
-    assert "flatten: 20 of 20 images" in err
+    assert "flatten: 20 of 20 candidates" in err
     code, _, _ = command("render", finished.path)
     assert code == 0
     assert len(list((finished.path / "dataset/train").glob("*/*.png"))) == 20

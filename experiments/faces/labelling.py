@@ -82,7 +82,7 @@ def labels_of(config: RunConfig, words: Sequence[str]) -> list[dict[str, str | N
     return values
 
 
-def write_labels(run: Run, codes: Path, out: Path) -> int:
+def write_labels(run: Run, codes: Path, out: Path, by: str = "a person") -> int:
     """The file that `qdgs certify` reads; how many labels it has."""
     manifest = read_manifest(run.path / MANIFEST)
     order = offered(manifest.rows, run.config.seed)
@@ -91,7 +91,12 @@ def write_labels(run: Run, codes: Path, out: Path) -> int:
         raise InputError(f"{codes}: expected at most {len(order)} words, got {len(given)}")
     ids = manifest.rows["id"].iloc[order[: len(given)]]
     labels = [{"id": name, "values": values} for name, values in zip(ids, given, strict=True)]
-    content = {"kind": "qdgs-labels", "dataset": dataset_key(manifest.rows), "labels": labels}
+    content = {
+        "kind": "qdgs-labels",
+        "labelled_by": by,
+        "dataset": dataset_key(manifest.rows),
+        "labels": labels,
+    }
     write_text(out, json.dumps(content, indent=1) + "\n")
     return len(labels)
 
@@ -108,12 +113,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     read.add_argument("run", type=Path)
     read.add_argument("codes", type=Path)
     read.add_argument("--out", type=Path, required=True)
+    read.add_argument("--by", default="a person", help="who labelled: the certificate and the card tell")
     given = parser.parse_args(argv)
     run = Run.open(given.run)
     if given.command == "sheets":
         print("\n".join(map(str, write_sheets(run, given.out, given.images))))
     else:
-        print(f"{given.out}: {write_labels(run, given.codes, given.out)} labels")
+        print(f"{given.out}: {write_labels(run, given.codes, given.out, given.by)} labels")
 
 
 if __name__ == "__main__":

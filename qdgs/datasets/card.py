@@ -75,7 +75,7 @@ def card_text(
         ("Where a group begins", _of_each(metadata, _cuts)),
         ("Who judged", _of_each(metadata, lambda told: _judges(told.get("judges") or {}))),
         ("What the auditor found", _audit(audit)),
-        ("What a person certifies", _certificate(certificate)),
+        ("What labels certify", _certificate(certificate)),
         ("Use", _use(metadata)),
         ("Limits and responsible use", limits(metadata)),
     ]
@@ -293,12 +293,18 @@ def _certificate(certificate: Mapping[str, Any] | None) -> str:
     ]
     heads = ("group", "target", "as the judge counts", "corrected", "from", "to")
     parts = [
-        f"A person labelled {certificate['labelled']:,} images, drawn evenly from all groups, without seeing "
-        "groups or the judge's opinion; the judge's errors are corrected by these (95 % intervals).",
+        f"{_who(certificate)} labelled {certificate['labelled']:,} images, drawn evenly from all groups, "
+        "without seeing groups or the judge's opinion; the judge's errors are corrected by these (95 % "
+        "intervals).",
         _table(heads, rows),
         "\n".join(f"- {sentence}" for sentence in certificate_sentences(certificate)),
     ]
     return "\n\n".join(parts)
+
+
+def _who(certificate: Mapping[str, Any]) -> str:
+    name = str(certificate.get("labelled_by") or "a person")
+    return name[:1].upper() + name[1:]
 
 
 def _top_up(top_up: Mapping[str, Any] | None) -> str:

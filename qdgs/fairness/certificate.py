@@ -174,11 +174,11 @@ def certificate_sentences(certificate: Mapping[str, Any]) -> list[str]:
         f"The worst group, {worst['group']}, has {_spread(worst['share'])} of the set; "
         f"{worst['target']:.1%} were asked for. The largest error of a share is {_spread(error)} of its "
         "target.",
-        f"In {_spread(certificate['unreadable_share'])} of the images a person cannot tell the group.",
+        f"In {_spread(certificate['unreadable_share'])} of the images the group could not be told.",
     ]
     if certificate["judge_agreement"]["value"] is not None:
         lines.append(
-            f"Person and judge say the same of {_spread(certificate['judge_agreement'])} of the images."
+            f"Labels and judge say the same of {_spread(certificate['judge_agreement'])} of the images."
         )
     more = certificate["more_to_halve"]
     if more:

@@ -52,6 +52,7 @@ def certify_run(run: Run, file: Path) -> Certificate:
     judge = run.config.judges.auditor
     key = dataset_key(manifest.rows)
     told = {**certificate.to_dict(), "judge": judge.name if judge else None, "dataset": key}
+    told["labelled_by"] = _labeller(_content(file))
     write_json(run.path / CERTIFICATE, told)
     write_dataset_card(run)
     return certificate
@@ -67,6 +68,12 @@ def _labels(config: RunConfig, manifest: pd.DataFrame, rows: Sequence[int], file
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     return Labels(np.array(rows[: len(given)], dtype=np.int64), np.array(groups, dtype=np.int64))
+
+
+def _labeller(content: Any) -> str:
+    """Who labelled: what a file says as `labelled_by`, else a person, in the report's page."""
+    name = content.get("labelled_by")
+    return name if isinstance(name, str) and name.strip() else "a person"
 
 
 def _content(file: Path) -> Any:

@@ -34,7 +34,7 @@ def test_the_command_tells_shares_with_intervals_and_puts_them_into_report_and_c
     assert "further labels" in told
     assert "A person labelled 30 images" in (finished.path / "dataset/README.md").read_text()
     page = (finished.path / "report.html").read_text()
-    assert "What a person certifies" in page
+    assert "What labels certify" in page
     assert Run.open(finished.path).finished("export")
 
 
@@ -45,6 +45,14 @@ def test_the_certificate_holds_what_the_labels_say(finished: Run) -> None:
     assert (written["labelled"], written["images"]) == (30, 40)
     assert certificate.unreadable_share.value == pytest.approx(0.1, abs=0.06)
     assert sum(share.value for share in certificate.shares) == pytest.approx(1)
+
+
+def test_who_labelled_is_told_where_the_file_says_it(finished: Run) -> None:
+    certify_run(finished, labels_of(finished, labelled_by="an AI model <b>"))
+    assert json.loads((finished.path / "certificate.json").read_text())["labelled_by"] == "an AI model <b>"
+    finished.do("report")
+    assert "An AI model <b> labelled 30 images" in (finished.path / "dataset/README.md").read_text()
+    assert "An AI model &lt;b&gt;</bdi> labelled" in (finished.path / "report.html").read_text()
 
 
 def test_without_an_audit_the_labels_stand_alone(finished: Run) -> None:
@@ -58,7 +66,7 @@ def test_a_certificate_of_an_earlier_dataset_is_not_shown(finished: Run) -> None
     (finished.path / "certificate.json").write_text(json.dumps({**certificate, "dataset": "another"}))
     finished.do("report")
     finished.do("export")
-    assert "What a person certifies" not in (finished.path / "report.html").read_text()
+    assert "What labels certify" not in (finished.path / "report.html").read_text()
     assert "A person labelled" not in (finished.path / "dataset/README.md").read_text()
 
 

@@ -12,14 +12,13 @@ lightness, presentation and age, `dfo` is dark, feminine, old.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from qdgs.config import RunConfig
 from qdgs.datasets.manifest import read_manifest
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
@@ -62,14 +61,17 @@ def sheet(tiles: list[np.ndarray], start: int) -> Figure:
     return figure
 
 
-def labels_of(config: RunConfig, words: Sequence[str]) -> list[dict[str, str | None]]:
-    """Values by measure of each word.
+def values_of(words: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[dict[str, str | None]]:
+    """Values by question of each word, a letter a question: the first of the answer.
+
+    Args:
+        words: A word an image.
+        asked: Question → its answers.
 
     Raises:
         InputError: A word has too few or too many letters, or one that no answer begins with.
     """
-    asked = asked_groups(config.dataset)
-    answers = [{name[0]: name for name in group.names} | {CANNOT_TELL: None} for group in asked.values()]
+    answers = [{name[0]: name for name in names} | {CANNOT_TELL: None} for names in asked.values()]
     values = []
     for number, word in enumerate(words):
         if len(word) != len(asked) or any(
@@ -86,7 +88,8 @@ def write_labels(run: Run, codes: Path, out: Path, by: str = "a person") -> int:
     """The file that `qdgs certify` reads; how many labels it has."""
     manifest = read_manifest(run.path / MANIFEST)
     order = offered(manifest.rows, run.config.seed)
-    given = labels_of(run.config, codes.read_text().split())
+    asked = {name: group.names for name, group in asked_groups(run.config.dataset).items()}
+    given = values_of(codes.read_text().split(), asked)
     if len(given) > len(order):
         raise InputError(f"{codes}: expected at most {len(order)} words, got {len(given)}")
     ids = manifest.rows["id"].iloc[order[: len(given)]]

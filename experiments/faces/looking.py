@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labelling import CANNOT_TELL, COLUMNS, ROWS, sheet
+from labelling import COLUMNS, ROWS, sheet, values_of
 from qdgs.compare_config import load_compare
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError, QdgsError
@@ -88,29 +88,21 @@ def write_sheets(study: Path, out: Path, seed: int, images: int) -> list[Path]:
     ]
 
 
-def values_of(words: Sequence[str], images: int) -> pd.DataFrame:
-    """What words say, missing where they tell nothing.
+def seen_in(file: Path, images: int) -> pd.DataFrame:
+    """What a file of words says of each image, missing where it tells nothing.
 
     Raises:
-        InputError: Too many words, or one that says something else.
+        InputError: The file has another number of words, or one that says something else.
     """
+    words = file.read_text(encoding="utf-8").split()
     if len(words) != images:
-        raise InputError(f"expected {images} words, got {len(words)}")
-    known = [{name[0]: name for name in values} | {CANNOT_TELL: None} for values in ASKED.values()]
-    for number, word in enumerate(words):
-        if len(word) != len(known) or any(letter not in one for letter, one in zip(word, known, strict=True)):
-            wanted = ", ".join("".join(one) for one in known)
-            raise InputError(f"image {number}: expected a letter each of {wanted}, got {word!r}")
-    told = [[one[letter] for letter, one in zip(word, known, strict=True)] for word in words]
-    return pd.DataFrame(told, columns=list(ASKED), dtype=object)
+        raise InputError(f"{file}: expected {images} words, got {len(words)}")
+    return pd.DataFrame(values_of(words, ASKED), dtype=object)
 
 
 def groups_of(values: pd.DataFrame) -> pd.Series:
     """The group of each image, missing where a value is."""
-    told = values.notna().all(axis=1)
-    return values.where(told)[list(ASKED)].agg(
-        lambda row: "/".join(row) if row.notna().all() else None, axis=1
-    )
+    return values.dropna()[list(ASKED)].agg("/".join, axis=1).reindex(values.index)
 
 
 def looked(values: pd.DataFrame, made_as: pd.DataFrame, seed: int) -> dict[str, Estimate]:
@@ -160,7 +152,7 @@ def agreement(told: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def read(given: argparse.Namespace) -> None:
     """Write what the words say."""
     order = pd.read_csv(given.order)
-    told = {file.stem: values_of(file.read_text().split(), len(order)) for file in given.words}
+    told = {file.stem: seen_in(file, len(order)) for file in given.words}
     found = table(given.study, order, told)
     write_text(given.out, found.to_csv(index=False, float_format="%.6g"))
     write_text(given.out.with_name("agreement.csv"), agreement(told).to_csv(index=False, float_format="%.4g"))

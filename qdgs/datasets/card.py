@@ -13,7 +13,7 @@ from qdgs.datasets.limits import limits
 from qdgs.datasets.manifest import write_failure
 from qdgs.datasets.metadata import column_types, label_names, metadata_table
 from qdgs.errors import QdgsError
-from qdgs.fairness.certificate import certificate_sentences
+from qdgs.fairness.certificate import certificate_sentences, labeller
 from qdgs.files import write_text
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -293,18 +293,13 @@ def _certificate(certificate: Mapping[str, Any] | None) -> str:
     ]
     heads = ("group", "target", "as the judge counts", "corrected", "from", "to")
     parts = [
-        f"{_who(certificate)} labelled {certificate['labelled']:,} images, drawn evenly from all groups, "
-        "without seeing groups or the judge's opinion; the judge's errors are corrected by these (95 % "
-        "intervals).",
+        f"{certificate['labelled']:,} images, drawn evenly from all groups, were labelled by "
+        f"{labeller(certificate)}, who saw neither groups nor the judge's opinion; the judge's errors are "
+        "corrected by these (95 % intervals).",
         _table(heads, rows),
         "\n".join(f"- {sentence}" for sentence in certificate_sentences(certificate)),
     ]
     return "\n\n".join(parts)
-
-
-def _who(certificate: Mapping[str, Any]) -> str:
-    name = str(certificate.get("labelled_by") or "a person")
-    return name[:1].upper() + name[1:]
 
 
 def _top_up(top_up: Mapping[str, Any] | None) -> str:

@@ -166,6 +166,12 @@ def more_to_halve(labelled: int, images: int) -> int:
     return min(needed, images) - labelled
 
 
+def labeller(told: Mapping[str, Any]) -> str:
+    """Who labelled, by what a file of labels or a certificate says as `labelled_by`; else a person."""
+    name = told.get("labelled_by")
+    return name if isinstance(name, str) and name.strip() else "a person"
+
+
 def certificate_sentences(certificate: Mapping[str, Any]) -> list[str]:
     """What a certificate says beside its table, from the content of certificate.json."""
     worst = next(row for row in certificate["groups"] if row["group"] == certificate["worst_group"])

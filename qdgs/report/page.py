@@ -14,7 +14,7 @@ from markupsafe import Markup
 from qdgs.config import RunConfig, load_config
 from qdgs.datasets.gaps import together
 from qdgs.errors import InputError
-from qdgs.fairness.certificate import certificate_sentences
+from qdgs.fairness.certificate import certificate_sentences, labeller
 from qdgs.files import write_text
 from qdgs.generators.base import Generator
 from qdgs.parts import judges_shared
@@ -138,6 +138,7 @@ def _summary(files: RunFiles) -> dict[str, Any]:
         "sections": entries(files.summary),
         "notes": files.audit.get("notes", []),
         "certificate": files.certificate,
+        "labeller": labeller(files.certificate or {}),
         "certificate_sentences": certificate_sentences(files.certificate) if files.certificate else [],
     }
 

@@ -14,7 +14,7 @@ from qdgs.config import RunConfig, group_names, target_shares
 from qdgs.datasets.manifest import read_manifest
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.fairness.audit import audited_targets
-from qdgs.fairness.certificate import CANNOT_TELL, Certificate, Codes, Labels, certify, read_labels
+from qdgs.fairness.certificate import CANNOT_TELL, Certificate, Codes, Labels, certify, labeller, read_labels
 from qdgs.files import write_json
 from qdgs.randomness import Stream, stream
 from qdgs.registry import nearest
@@ -41,7 +41,8 @@ def certify_run(run: Run, file: Path) -> Certificate:
     """
     manifest = read_manifest(run.path / MANIFEST)
     rows = offered(manifest.rows, run.config.seed)
-    labels = _labels(run.config, manifest.rows, rows, file)
+    content = _content(file)
+    labels = _labels(run.config, manifest.rows, rows, file, content)
     certificate = certify(
         labels,
         _strata(manifest.rows),
@@ -52,35 +53,30 @@ def certify_run(run: Run, file: Path) -> Certificate:
     judge = run.config.judges.auditor
     key = dataset_key(manifest.rows)
     told = {**certificate.to_dict(), "judge": judge.name if judge else None, "dataset": key}
-    told["labelled_by"] = _labeller(_content(file))
-    write_json(run.path / CERTIFICATE, told)
+    write_json(run.path / CERTIFICATE, {**told, "labelled_by": labeller(content)})
     write_dataset_card(run)
     return certificate
 
 
-def _labels(config: RunConfig, manifest: pd.DataFrame, rows: Sequence[int], file: Path) -> Labels:
+def _labels(
+    config: RunConfig, manifest: pd.DataFrame, rows: Sequence[int], file: Path, content: Any
+) -> Labels:
     ids = manifest["id"].iloc[list(rows)].tolist()
     try:
-        given = read_labels(_content(file), dataset=dataset_key(manifest), offered=ids)
+        given = read_labels(content, dataset=dataset_key(manifest), offered=ids)
         groups = [_group(config, values) for values in given]
-    except CorruptFileError:
-        raise
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     return Labels(np.array(rows[: len(given)], dtype=np.int64), np.array(groups, dtype=np.int64))
-
-
-def _labeller(content: Any) -> str:
-    """Who labelled: what a file says as `labelled_by`, else a person, in the report's page."""
-    name = content.get("labelled_by")
-    return name if isinstance(name, str) and name.strip() else "a person"
 
 
 def _content(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError("expected a file of labels, got none; save one in the report's page") from None
+        raise InputError(
+            f"{file}: expected a file of labels, got none; save one in the report's page"
+        ) from None
     except (OSError, ValueError):
         raise CorruptFileError(
             f"{file}: cannot be read as JSON; save it again in the report's page"

@@ -153,16 +153,19 @@ def words_of(rng, n):
     )
 
 
-def test_words_say_values_and_a_wrong_one_is_named():
-    from looking import values_of
+def test_words_say_values_and_a_wrong_one_is_named(tmp_path):
+    from looking import seen_in
     from qdgs.errors import InputError
 
-    told = values_of(["my", "fo", "?o"], 3)
+    words = tmp_path / "words.txt"
+    words.write_text("my fo\n?o")
+    told = seen_in(words, 3)
     assert told.to_numpy().tolist() == [["masculine", "young"], ["feminine", "old"], [None, "old"]]
+    with pytest.raises(InputError, match=r"words\.txt: expected 2 words, got 3"):
+        seen_in(words, 2)
+    words.write_text("my yo")
     with pytest.raises(InputError, match=r"image 1: expected a letter each of mf\?, yo\?, got 'yo'"):
-        values_of(["my", "yo"], 2)
-    with pytest.raises(InputError, match="expected 3 words, got 1"):
-        values_of(["my"], 3)
+        seen_in(words, 2)
 
 
 def test_shares_are_those_that_were_seen(rng):

@@ -32,7 +32,10 @@ def test_the_command_tells_shares_with_intervals_and_puts_them_into_report_and_c
     told = capsys.readouterr().out
     assert "red/tall" in told
     assert "further labels" in told
-    assert "A person labelled 30 images" in (finished.path / "dataset/README.md").read_text()
+    assert (
+        "30 images, drawn evenly from all groups, were labelled by a person,"
+        in (finished.path / "dataset/README.md").read_text()
+    )
     page = (finished.path / "report.html").read_text()
     assert "What labels certify" in page
     assert Run.open(finished.path).finished("export")
@@ -51,8 +54,21 @@ def test_who_labelled_is_told_where_the_file_says_it(finished: Run) -> None:
     certify_run(finished, labels_of(finished, labelled_by="an AI model <b>"))
     assert json.loads((finished.path / "certificate.json").read_text())["labelled_by"] == "an AI model <b>"
     finished.do("report")
-    assert "An AI model <b> labelled 30 images" in (finished.path / "dataset/README.md").read_text()
-    assert "An AI model &lt;b&gt;</bdi> labelled" in (finished.path / "report.html").read_text()
+    assert "were labelled by an AI model <b>, who saw" in (finished.path / "dataset/README.md").read_text()
+    assert (
+        "were labelled by <bdi>an AI model &lt;b&gt;</bdi>, who saw"
+        in (finished.path / "report.html").read_text()
+    )
+
+
+def test_a_certificate_that_names_nobody_is_a_persons(finished: Run) -> None:
+    certify_run(finished, labels_of(finished))
+    told = json.loads((finished.path / "certificate.json").read_text())
+    (finished.path / "certificate.json").write_text(
+        json.dumps({key: value for key, value in told.items() if key != "labelled_by"})
+    )
+    finished.do("report")
+    assert "were labelled by <bdi>a person</bdi>" in (finished.path / "report.html").read_text()
 
 
 def test_without_an_audit_the_labels_stand_alone(finished: Run) -> None:
@@ -67,7 +83,7 @@ def test_a_certificate_of_an_earlier_dataset_is_not_shown(finished: Run) -> None
     finished.do("report")
     finished.do("export")
     assert "What labels certify" not in (finished.path / "report.html").read_text()
-    assert "A person labelled" not in (finished.path / "dataset/README.md").read_text()
+    assert "were labelled by" not in (finished.path / "dataset/README.md").read_text()
 
 
 def test_a_value_that_no_group_has_names_the_nearest(finished: Run) -> None:

@@ -1,4 +1,4 @@
-"""The embedded diffusion model, where its weights are part of the installation."""
+"""The embedded diffusion model."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,6 @@ from qdgs.errors import CorruptFileError, MissingModelError
 from qdgs.generators.base import generate
 from qdgs.generators.shapes_ddim import shapes_ddim
 from qdgs.judges.shape_cnn import ShapeCNN
-
-trained = pytest.mark.skipif(
-    not (weights.FOLDER / "shapes-ddim").exists(), reason="experiments/weights/shapes_ddim.py has not run yet"
-)
-
 
 def test_without_weights_it_says_how_they_are_made(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
@@ -29,7 +24,6 @@ def test_damaged_weights_are_refused_by_their_hash(monkeypatch, tmp_path, pipeli
         shapes_ddim()
 
 
-@trained
 def test_it_is_small_and_has_a_card():
     folder = weights.FOLDER / "shapes-ddim"
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= 8e6
@@ -38,14 +32,13 @@ def test_it_is_small_and_has_a_card():
     assert card["command"].startswith("python experiments/weights/shapes_ddim.py")
 
 
-@trained
 def test_it_draws_whole_figures_in_biased_colours():
     generator = shapes_ddim()
     latents = generator.sample_latents(256, np.random.default_rng(0))
     images = list(generate(generator, latents))
     read = ShapeCNN().judge(torch.cat(images))
     whole = read[read["accepted"]]
-    assert len(whole) > 0.85 * len(read)
+    assert len(whole) > 0.95 * len(read)
     usual = [
         (whole["color"] == color) & (whole["shape"] == shape)
         for color, shape in zip(COLORS, SHAPES, strict=True)

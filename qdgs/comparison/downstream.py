@@ -140,7 +140,8 @@ class Task:
         return numbers | {name: Number(value, len(usual)) for name, value in metrics.items()}
 
     def _accuracies(self, right: Array, codes: np.ndarray, rng: np.random.Generator) -> Numbers:
-        groups = [right[codes == code] for code in np.unique(codes[codes >= 0])]
+        found = np.unique(codes[codes >= 0])
+        groups = [right[codes == code] for code in found]
         means = np.array([rows.mean() for rows in groups])
         drawn = np.array(
             [
@@ -149,7 +150,11 @@ class Task:
             ]
         )
         n = sum(map(len, groups))
+        names = [f"accuracy of {self.problem.groups[code]}" for code in found]
+        told = (percentile_interval(float(mean), values) for mean, values in zip(means, drawn.T, strict=True))
+        by_group = zip(names, told, groups, strict=True)
         return {
+            **{name: Number(accuracy, len(rows)) for name, accuracy, rows in by_group},
             "mean_accuracy": Number(percentile_interval(float(means.mean()), drawn.mean(axis=1)), n),
             "worst_group_accuracy": Number(percentile_interval(float(means.min()), drawn.min(axis=1)), n),
         }

@@ -1,15 +1,12 @@
 import importlib
-import json
-from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save
 
 from qdgs.errors import InputError, MissingModelError
-from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, gan_tensors
+from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, save_gan
 from qdgs.training.initial import seeded
 
 COMPARISON = Path(__file__).parents[2] / "experiments" / "comparison"
@@ -24,11 +21,8 @@ def sizes(monkeypatch):
 @pytest.fixture
 def gan(tmp_path):
     folder = tmp_path / "gan"
-    folder.mkdir()
     random = torch.Generator().manual_seed(0)
-    content = save(gan_tensors(seeded(GanGenerator, random), seeded(GanDiscriminator, random)))
-    (folder / "model.safetensors").write_bytes(content)
-    (folder / "card.json").write_text(json.dumps({"sha256": sha256(content).hexdigest()}))
+    save_gan(folder, seeded(GanGenerator, random), seeded(GanDiscriminator, random))
     return folder
 
 

@@ -16,7 +16,7 @@ from qdgs.datasets.manifest import write_parquet
 from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
-from qdgs.report.comparison import aiming, cheapest, cost_lines
+from qdgs.report.comparison import CHEAP, aiming, cheapest, cost_lines
 
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
@@ -209,8 +209,8 @@ def crossover_sentences(frame: pd.DataFrame) -> list[str]:
         if steps:
             parts = [f"{name} from {start:,.0f}" for start, name in steps]
             told.append(
-                f"Fewest {COSTS[metric]}, random and importance apart, by images in the set: "
-                f"{', '.join(parts)}"
+                f"Fewest {COSTS[metric]} by images in the set, {', '.join(CHEAP)} apart, which do not aim at "
+                f"the shares of groups: {', '.join(parts)}"
             )
     return told
 

@@ -117,6 +117,7 @@ class FairTL(OwnGeneratorSampler):
             source = self._source(problem, random)
             images = to_pixels(reference.images, source.image_size).to(problem.device)
             network, discriminator = self._adapted(source, images, random)
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as it is loaded
             adapted = NetworkGenerator(network, source.latent_dim, source.image_size)
             self.own = OwnGenerator(source.name, adapted, before=source.as_generator())
         if problem.work is not None:

@@ -40,6 +40,9 @@ def test_each_method_has_a_row_beside_the_gan_as_it_is(sizes, gan, tmp_path):
     assert rows["forwards"].tolist() == [0, 8 * 8, 8 * 9]
     assert rows["distance"].gt(0).all()
     assert (tmp_path / "sizes.png").stat().st_size > 0
+    told = pd.read_csv(tmp_path / "sizes_differences.csv").set_index("metric")["difference"]
+    values = rows.set_index("method")["fairness_discrepancy"]
+    assert told["fairness_discrepancy"] == pytest.approx(values["fairtl++"] - values["fairtl"], abs=1e-3)
 
 
 def test_a_second_call_does_what_is_missing(sizes, gan, tmp_path, monkeypatch):

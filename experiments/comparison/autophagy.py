@@ -17,9 +17,10 @@ and so on. How rare is the minority in each generation, and how far has the mode
 
 Beside FILE.csv lie FILE_one_class.csv (a trained hypernetwork is given one class alone: does its model then
 make that class?), FILE.png, with --refits FILE_bias.csv, and FILE_drift.csv: the last generation of each arm
-against plain likelihood, and of penalised arms against the hypernetwork alone, over seeds, with Student's 95 %
-interval. Named before it was run: with the penalty a model is less far from the data. One chain after the other
-goes into the CSV; a second call does what is missing, and goes on within a chain where --work is kept.
+against plain likelihood, and of penalised arms against the hypernetwork alone, over seeds, with Student's
+95 % interval. Named before it was run: with the penalty a model is less far from the data. One chain after
+the other goes into the CSV; a second call does what is missing, and goes on within a chain where --work is
+kept.
 
     minority_share          of the samples that can be read, by the reader who also reads the data (row 0)
     majority_to_minority    R_Fair; fair says that it is not above that of the data, R_I

@@ -150,19 +150,8 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
         of = rows[rows["share"] == share].pivot(index="seed", columns="method", values=metric)
         if {"fairtl", "fairtl++"} <= set(of) and len(both := of[["fairtl++", "fairtl"]].dropna()):
             gain = paired_interval(both["fairtl++"], both["fairtl"])
-            means = both.mean()
-            told.append(
-                (
-                    share,
-                    metric,
-                    means["fairtl"],
-                    means["fairtl++"],
-                    gain.value,
-                    gain.low,
-                    gain.high,
-                    len(both),
-                )
-            )
+            means = both["fairtl"].mean(), both["fairtl++"].mean()
+            told.append((share, metric, *means, gain.value, gain.low, gain.high, len(both)))
     columns = ["share", "metric", "fairtl", "fairtl++", "difference", "low", "high", "seeds"]
     return pd.DataFrame(told, columns=columns)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from qdgs.generators.shapes_gan import (
     IMAGE_SIZE,
     LATENT_DIM,
+    NAME,
     GanDiscriminator,
     GanGenerator,
     NetworkGenerator,
@@ -131,7 +133,8 @@ class FairTL(OwnGeneratorSampler):
         if isinstance(network, nn.Module) and isinstance(discriminator, GanDiscriminator):
             return Gan("the problem's", network, discriminator, given.latent_dim, given.image_size)
         shipped = ShapesGAN(self.gan, device=problem.device)
-        return Gan(self.gan or "shapes-gan", shipped.network, shipped.discriminator)
+        name = Path(self.gan).name if self.gan else NAME
+        return Gan(name, shipped.network, shipped.discriminator)
 
     def _pretrained(self, problem: Problem, random: torch.Generator) -> Gan:
         source = training_of(problem, self.name)

@@ -273,10 +273,11 @@ def drift(rows: pd.DataFrame) -> pd.DataFrame:
             other = arms.get((data, against, 0.0))
             if arm == against or other is None:
                 continue
-            both = arms[data, arm, penalty][[metric]].join(other[metric], rsuffix="_other").dropna()
+            mine = arms[data, arm, penalty][metric]
+            both = pd.DataFrame({"mine": mine, "other": other[metric]}).dropna()
             if len(both):
-                gain = paired_interval(both[metric], both[f"{metric}_other"])
-                found = (both[metric].mean(), gain.value, gain.low, gain.high, len(both))
+                gain = paired_interval(both["mine"], both["other"])
+                found = (both["mine"].mean(), gain.value, gain.low, gain.high, len(both))
                 told.append((data, arm, penalty, against, metric, *found))
     columns = "data arm penalty against metric value difference low high seeds"
     return pd.DataFrame(told, columns=columns.split())

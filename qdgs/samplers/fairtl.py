@@ -131,7 +131,8 @@ class FairTL(OwnGeneratorSampler):
         given = problem.generator
         network, discriminator = getattr(given, "network", None), getattr(given, "discriminator", None)
         if isinstance(network, nn.Module) and isinstance(discriminator, GanDiscriminator):
-            return Gan("the problem's", network, discriminator, given.latent_dim, given.image_size)
+            name = problem.run.generator.name if problem.run else "the problem's"
+            return Gan(name, network, discriminator, given.latent_dim, given.image_size)
         shipped = ShapesGAN(self.gan, device=problem.device)
         name = Path(self.gan).name if self.gan else NAME
         return Gan(name, shipped.network, shipped.discriminator)
@@ -154,7 +155,8 @@ class FairTL(OwnGeneratorSampler):
         return Gan("a GAN of the training images", training.averaged, discriminator)
 
     def _adapted(self, source: Gan, images: Tensor, random: torch.Generator) -> tuple[nn.Module, nn.Module]:
-        adapted, judging = copy.deepcopy(source.generator), copy.deepcopy(source.discriminator)
+        adapted: nn.Module = copy.deepcopy(source.generator)
+        judging: nn.Module = copy.deepcopy(source.discriminator)
         for training in adapt(
             source.generator,
             source.discriminator,

@@ -61,9 +61,8 @@ def test_drift_is_told_of_the_last_generation_seed_by_seed(autophagy):
          "minority_share": value if number == 2 else 0.5, "distance": 1.0}
         for arm, values in known.items() for seed, value in enumerate(values) for number in (1, 2)
     ]  # fmt: skip
-    told = (
-        autophagy.drift(pd.DataFrame(rows)).query("metric == 'minority_share'").set_index(["arm", "against"])
-    )
+    table = autophagy.drift(pd.DataFrame(rows))
+    told = table[table["metric"] == "minority_share"].set_index(["arm", "against"])
     assert told["difference"].to_dict() == pytest.approx(
         {
             ("hypernetwork", "likelihood"): 0.1,

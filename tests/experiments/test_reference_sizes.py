@@ -40,9 +40,22 @@ def test_each_method_has_a_row_beside_the_gan_as_it_is(sizes, gan, tmp_path):
     assert rows["forwards"].tolist() == [0, 8 * 8, 8 * 9]
     assert rows["distance"].gt(0).all()
     assert (tmp_path / "sizes.png").stat().st_size > 0
-    told = pd.read_csv(tmp_path / "sizes_differences.csv").set_index("metric")["difference"]
-    values = rows.set_index("method")["fairness_discrepancy"]
-    assert told["fairness_discrepancy"] == pytest.approx(values["fairtl++"] - values["fairtl"], abs=1e-3)
+    assert "accepted" in (tmp_path / "sizes_differences.csv").read_text()
+
+
+def test_differences_are_told_size_by_size_over_seeds(sizes):
+    known = {("none", 0.0): (1, 1), ("fairtl", 0.1): (0.5, 0.7), ("fairtl++", 0.1): (0.4, 0.4)}
+    rows = [
+        {"method": method, "share": share, "seed": seed, "fairness_discrepancy": value, "accepted": 1.0}
+        for (method, share), values in known.items()
+        for seed, value in enumerate(values)
+    ]
+    told = (
+        sizes.differences(pd.DataFrame(rows)).set_index(["share", "metric"]).loc[0.1, "fairness_discrepancy"]
+    )
+    assert told["difference"] == pytest.approx(-0.2)
+    # differences of −0.1 and −0.3: a standard error of 0.1, and t(1) is 12.706
+    assert told["low"] == pytest.approx(-0.2 - 12.706 * 0.1, abs=1e-3)
 
 
 def test_a_second_call_does_what_is_missing(sizes, gan, tmp_path, monkeypatch):

@@ -57,12 +57,13 @@ def test_the_table_has_every_number_of_every_method_and_none_missing(compared):
 
 def test_a_generator_of_its_own_stands_beside_its_own_random_samples(compared):
     frame = pd.read_csv(compared.path / "comparison.csv")
-    table = frame[frame["metric"] == "fairness_discrepancy"].set_index(["method", "generator"])["value"]
+    # what two steps make no judge can read: it has no shares
+    table = frame[frame["metric"] == "kernel_distance"].set_index(["method", "generator"])["value"]
     assert set(table.loc["random"].index) == {"shapes-vae", "shapes-autoencoder"}
-    own = frame[(frame["method"] == "autophagy") & (frame["metric"] == "fairness_discrepancy_ratio")]
-    ratio = table["autophagy", "shapes-autoencoder"] / table["random", "shapes-autoencoder"]
-    assert own["value"].item() == pytest.approx(ratio)
-    assert set(frame.loc[frame["method"] == "autophagy", "metric"]) >= EVERY
+    assert table["autophagy", "shapes-autoencoder"] != table["random", "shapes-autoencoder"]
+    own = frame[frame["method"] == "autophagy"]
+    assert set(own["generator"]) == {"shapes-autoencoder"}
+    assert set(own["metric"]) >= {*COSTS, "label_agreement", "worst_group_accuracy", "average_precision"}
 
 
 def test_what_is_told_of_random_samples_is_what_they_are(compared):

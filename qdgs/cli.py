@@ -162,7 +162,7 @@ def report(run_folder: RunFolder, set_: Set = None, device: Device = "auto") -> 
     if kind_of(run_folder) == "compare":
         from qdgs.comparison.page import report_comparison
 
-        typer.echo(f"{report_comparison(run_folder, device=device_of(device))}: written")
+        typer.echo(f"{report_comparison(run_folder)}: written")
         return
     do_stage(open_dataset(run_folder, set_), "report", device)
 

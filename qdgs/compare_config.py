@@ -42,18 +42,33 @@ class MethodConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+class FolderAttribute(Model):
+    """Where a folder of faces has a judged attribute: its column, and for each value the column's."""
+
+    column: str
+    values: dict[str, list[str]]
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _lists(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: [value] if isinstance(value, str) else value for name, value in values.items()}
+
+
 class DataConfig(Model):
     """Images beside the generator, for the downstream task and for methods that need some.
 
     `source` is "drawn-shapes", or the kind of a folder of faces at `path`. Of drawn shapes, `bias` is the
     share of usual colours in the training images and `test_bias` that in the images that AP, DEO, BA and KL
     are told on: on balanced ones there is no correlation to amplify. `reference` images are balanced. Of a
-    folder, `target` and `protected` name the attributes that are read; the test split serves for everything
-    and the reference is cut out of the training split.
+    folder the test split serves for everything and the reference is cut out of the training split;
+    `attributes` says where the run's judged attributes stand in it, where not under their own names.
     """
 
     source: Literal["drawn-shapes", "celeba", "fairface", "utkface"] = "drawn-shapes"
     path: str | None = None
+    attributes: dict[str, FolderAttribute] = Field(default_factory=dict)
     bias: Annotated[Real, Field(ge=0.5, le=1.0)] = 0.98
     training: Positive = 1000
     reference: Positive = 500
@@ -65,13 +80,16 @@ class DataConfig(Model):
         if (self.source == "drawn-shapes") != (self.path is None):
             wanted = "no path of shapes that are drawn" if self.path else "the folder of the images"
             raise Mistake("path", f"expected {wanted}, got {self.path or 'none'}")
+        if self.attributes and self.path is None:
+            raise Mistake("attributes", "expected none of shapes that are drawn, got some")
         return self
 
 
 class DownstreamConfig(Model):
     """The classifier that is trained on `data.training` and then tuned on each method's images.
 
-    Scores are means over the last `last` epochs. `arms` need no generated image.
+    Scores are means over the last `last` epochs. `arms` need no generated image; there is no arm "drawn"
+    where images come of a folder.
     """
 
     image_size: Annotated[Integer, Field(ge=8, multiple_of=8)] = 64
@@ -92,13 +110,15 @@ class EndpointConfig(Model):
     """What is to be decided by the comparison, named before it is run.
 
     Over the seeds, the paired difference of `method` to `against` ("best" is the best other method, "ungated"
-    every method that the gate does not choose for): not worse by more than `margin`.
+    every method that the gate does not choose for): not worse by more than `margin`. With `at_most` the value
+    of `method` itself is to be no larger than that, and `against` and `margin` say nothing.
     """
 
     metric: str
     method: str
     against: str = "best"
     margin: Annotated[Real, Field(ge=0.0)] = 0.0
+    at_most: Real | None = None
 
 
 class CompareConfig(Model):
@@ -147,6 +167,13 @@ class CompareConfig(Model):
                 if name not in known:
                     raise Mistake("endpoints", f"unknown method {name!r}{nearest(name, known)}")
         return self
+
+    @property
+    def arms(self) -> list[Arm]:
+        """The downstream arms that these data allow."""
+        named = self.downstream.arms if self.downstream else []
+        folder = self.data is not None and self.data.source != "drawn-shapes"
+        return [arm for arm in named if not (folder and arm == "drawn")]
 
     @property
     def every_seed(self) -> range:

@@ -40,6 +40,10 @@ def test_quick_takes_tiny_sizes_and_an_override_still_counts():
         ("methods=[]", "methods: expected at least 1 of them"),
         ("data=null", "data: expected images to train and test classifiers on, got none"),
         ("data.path=faces", "data.path: expected no path of shapes that are drawn, got faces"),
+        (
+            "data.attributes={color: {column: hue, values: {red: warm}}}",
+            "data.attributes: expected none of shapes",
+        ),
         ("data.source=celeba", "data.path: expected the folder of the images, got none"),
         ("downstream.last=31", "downstream.last: expected at most the epochs there are, got 31"),
         ("downstream.arms=[ceiling]", "downstream.arms.0: unknown 'ceiling'"),
@@ -55,6 +59,13 @@ def test_a_mistake_is_one_sentence_at_its_place(override, sentence):
     with pytest.raises(ConfigError, match=sentence.replace("[", r"\[")) as told:
         load_compare(CONFIG, overrides)
     assert "\n" not in str(told.value)
+
+
+def test_a_folder_of_images_has_no_arm_of_drawings():
+    drawn = load_compare(CONFIG)
+    folder = load_compare(CONFIG, ["data.source=celeba", "data.path=faces"])
+    assert set(drawn.arms) - set(folder.arms) == {"drawn"}
+    assert load_compare(CONFIG, ["downstream=null"]).arms == []
 
 
 def test_a_run_is_not_a_comparison():

@@ -1,5 +1,6 @@
 """The tasks of the paired-latents study: an attribute of drawn figures that goes with their colour."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qdgs.datasets.drawing import BLUE, COLORS, MIDDLE_AREA, RED, SHAPES, SIZES, clean_figures, draw
+from qdgs.judges.base import Judge
 from qdgs.judges.shape_geometry import ShapeGeometry
 from qdgs.training.pixels import to_pixels
 
@@ -63,6 +65,25 @@ class TurningJudge(ShapeGeometry):
         values = np.array(TURNS, dtype=object)[(scores >= 0).astype(int)]
         told = pd.Series(values).where(read["shape"].notna().to_numpy(), None)
         return read.assign(turn=told, turn_score=scores)
+
+
+class Remembering:
+    """A judge who reads no batch of images twice: all arms of a seed learn from the same samples.
+
+    Args:
+        judge: Who reads what is new.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.attributes = judge.attributes
+        self._judge, self._known = judge, dict[bytes, pd.DataFrame]()
+
+    def judge(self, images: Tensor) -> pd.DataFrame:
+        """Attributes of images `(batch_size, 3, height, width)`."""
+        name = hashlib.blake2b(images.contiguous().numpy().data.cast("B")).digest()
+        if name not in self._known:
+            self._known[name] = self._judge.judge(images)
+        return self._known[name].copy()
 
 
 def turn_scores(ink: Tensor, corners: Tensor) -> Tensor:

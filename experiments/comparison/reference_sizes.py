@@ -5,7 +5,9 @@ of that number. Beside the adapted generators stands the GAN as it is. Steps are
 
     python experiments/comparison/reference_sizes.py --seeds 3 --out reference_sizes.csv
 
-One cell after the other goes into the CSV; a second call does what is missing. A figure lies beside it.
+One cell after the other goes into the CSV; a second call does what is missing. Beside it lie a figure and
+FILE_differences.csv: fairtl++ less fairtl by size, over seeds, with Student's 95 % interval. Named before it
+was run: fairtl++ has the lower discrepancy at 5 and 2.5 %.
 
     fairness_discrepancy   ‖p̂ − p‖₂ over colour × shape as the auditor `shape-cnn` reads random samples
     smallest_group_share   of the samples that it can read
@@ -31,6 +33,7 @@ import qdgs
 from autophagy_tasks import frechet
 from qdgs.datasets.drawing import COLORS, SHAPES, biased_shapes
 from qdgs.errors import InputError, QdgsError
+from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.diversity import thumbnails
 from qdgs.fairness.shares import group_shares
 from qdgs.generators.base import Generator
@@ -140,6 +143,19 @@ def carry_out(args: argparse.Namespace) -> pd.DataFrame:
     return rows
 
 
+def differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """fairtl++ less fairtl, seed by seed, for each size; without ends where there is one seed."""
+    told = []
+    for share, metric in itertools.product(sorted(set(rows["share"]) - {0.0}), (NUMBERS[0], "accepted")):
+        of = rows[rows["share"] == share].pivot(index="seed", columns="method", values=metric)
+        if {"fairtl", "fairtl++"} <= set(of) and len(both := of[["fairtl++", "fairtl"]].dropna()):
+            gain = paired_interval(both["fairtl++"], both["fairtl"])
+            means = both["fairtl"].mean(), both["fairtl++"].mean()
+            told.append((share, metric, *means, gain.value, gain.low, gain.high, len(both)))
+    columns = ["share", "metric", "fairtl", "fairtl++", "difference", "low", "high", "seeds"]
+    return pd.DataFrame(told, columns=columns)
+
+
 def draw_sizes(rows: pd.DataFrame) -> Figure:
     """Discrepancy and quality against the size of the reference set; dots are seeds, lines their means."""
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
@@ -184,6 +200,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = carry_out(args)
+    table = differences(rows)
+    table.to_csv(args.out.with_name(f"{args.out.stem}_differences.csv"), index=False, float_format="%.4g")
+    print(table.to_string(index=False, float_format="{:.3f}".format))
     print(f"{args.out} · {save(draw_sizes(rows), args.out.with_suffix('.png'))}")
 
 

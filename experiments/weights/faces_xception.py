@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from qdgs.judges.face_networks import FaceDetector, FaceNetwork
-from weights_card import save_weights
+from qdgs.weights import write_weights
 
 MODELS = {
     "detector": ("tiny_face_detector_model", FaceDetector),
@@ -66,7 +66,7 @@ def main() -> None:
         state = state_of(make(), read_tensors(model))
         # they were quantised to 8 bits: 16 lose nothing that is left
         tensors |= {f"{part}.{key}": tensor.half() for key, tensor in state.items()}
-    save_weights(
+    write_weights(
         arguments.out,
         tensors,
         command="python experiments/weights/faces_xception.py --package package "

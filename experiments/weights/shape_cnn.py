@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from qdgs.datasets.drawing import clean_figures, deform, draw, mix_colors, splatters
 from qdgs.judges.shape_cnn import INPUT_SIZE, ShapeNetwork
-from weights_card import save_weights
+from qdgs.weights import write_weights
 
 TRIANGLE, SQUARE, NEITHER = 0, 1, 2
 
@@ -113,7 +113,7 @@ def main() -> None:
     print(figures)
     command = "python experiments/weights/shape_cnn.py --out qdgs/weights/shape-cnn "
     command += f"--seed {args.seed} --steps {args.steps}"
-    save_weights(
+    write_weights(
         args.out,
         network.state_dict(),
         command=command,

@@ -13,7 +13,7 @@ The rows of the log are read by the judge of geometry, who takes no part in the 
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,15 +30,20 @@ from qdgs.generators.shapes_gan import (
     GanDiscriminator,
     GanGenerator,
     NetworkGenerator,
-    gan_tensors,
+    save_gan,
 )
 from qdgs.training.adversarial import GanSettings, GanTraining, Losses
 from qdgs.training.initial import seeded
+from qdgs.training.loop import Precision
 from qdgs.training.pixels import to_pixels
-from weights_card import save_weights
 
 GROUPS = ("red/triangle", "blue/triangle", "red/square", "blue/square")
 ROWS = 8
+TOLD = (
+    "seed", "bias", "drawings", "steps", "batch_size", "generator_rate", "discriminator_rate", "averaging",
+    "precision", "threads",
+)  # fmt: skip
+"""Options that the weights depend on."""
 
 
 def drawings(n: int, bias: float, seed: int) -> Tensor:
@@ -59,6 +64,7 @@ def new_training(args: argparse.Namespace) -> GanTraining:
             generator_rate=args.generator_rate,
             discriminator_rate=args.discriminator_rate,
             averaging=args.averaging,
+            precision=args.precision,
         ),
         random,
         latent_dim=LATENT_DIM,
@@ -137,18 +143,19 @@ def main() -> None:
     parser.add_argument("--generator-rate", type=float, default=5e-4)
     parser.add_argument("--discriminator-rate", type=float, default=2e-4)
     parser.add_argument("--averaging", type=float, default=0.999)
+    parser.add_argument("--precision", choices=get_args(Precision), default="bfloat16")
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--judged", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     training = train(args)
-    options = ("seed", "bias", "drawings", "steps", "batch_size", "generator_rate", "discriminator_rate")
-    told = " ".join(f"--{name.replace('_', '-')} {getattr(args, name)}" for name in options)
-    save_weights(
+    told = " ".join(f"--{name.replace('_', '-')} {getattr(args, name)}" for name in TOLD)
+    save_gan(
         args.out,
-        gan_tensors(training.averaged, training.discriminator),
+        training.averaged,
+        training.discriminator,
         command=f"python experiments/weights/shapes_gan.py --out qdgs/weights/shapes-gan {told}",
         licence="MIT",
         source="trained by this project on its own drawings (qdgs.datasets.drawing)",

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from qdgs.datasets.drawing import BLUE, RED, clean_figures, coverage
 from qdgs.generators.shapes_vae import Decoder, Encoder
-from weights_card import save_weights
+from qdgs.weights import write_weights
 
 WHITE = 1.0
 
@@ -136,7 +136,7 @@ def main() -> None:
         f"--bias {args.bias} --beta {args.beta} --steps {args.steps} --batch-size {args.batch_size} "
         f"--late-steps {args.late_steps} --late-bias {args.late_bias}"
     )
-    save_weights(
+    write_weights(
         args.out,
         decoder.state_dict(),
         command=command,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 
 from qdgs.compare_config import CompareConfig, MethodConfig, plain_compare
@@ -29,6 +30,7 @@ from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.parts import load_generator, load_guide, load_judge, made_of
 from qdgs.randomness import Stream, stream
+from qdgs.report.sheets import mosaic
 from qdgs.run import Step, Watch, unwatched
 from qdgs.samplers.base import SAMPLERS, Problem, Sampler
 from qdgs.samplers.costs import Cost
@@ -38,6 +40,7 @@ from qdgs.training.pixels import to_pixels, unit_batches
 
 FIT, SAMPLE, GRADE = range(3)
 NO_GENERATOR = "none"
+FIRST, TILE = 16, 56
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,11 @@ class Bench:
 
     def cells(self) -> list[Cell]:
         """Every cell, seed by seed, arms first: they are the cheapest."""
-        arms = self.config.downstream.arms if self.config.downstream else []
         return [
             cell
             for seed in self.config.every_seed
             for cell in (
-                *(Cell(arm, seed) for arm in arms),
+                *(Cell(arm, seed) for arm in self.config.arms),
                 *(Cell(method.title, seed, method) for method in self.config.methods),
             )
         ]
@@ -256,10 +258,10 @@ class Bench:
             rows = sampler.sample(problem.images, self._rng(cell.seed, SAMPLE))
         if not len(rows):
             raise InputError(f"{cell.title}: expected at least one image, got none")
-        self._keep(cell, rows)
         own = sampler.own
         generator = own.generator if own else problem.generator
         pixels = _pixels(generator, latents_of(rows, self.device))
+        self._keep(cell, rows, pixels[:FIRST])
         random, yardstick = (None, self._bank) if own is None else self._own(own.before, cell.seed)
         numbers = self._graded(pixels, rows["label"], self._with_real(yardstick, cell.seed), cell.seed)
         if self.config.downstream is not None:
@@ -288,11 +290,14 @@ class Bench:
         labels = judge_batches(self._problem.judge, unit_batches(pixels))[self._problem.label]
         return _rows(self._graded(pixels, labels, self._with_real(yardstick, seed), seed)), yardstick
 
-    def _keep(self, cell: Cell, rows: pd.DataFrame) -> None:
+    def _keep(self, cell: Cell, rows: pd.DataFrame, first: Tensor) -> None:
         import pyarrow as pa
 
         path = self.out / "cells" / str(cell.seed) / f"{cell.title}.parquet"
         write_parquet(path, pa.Table.from_pandas(rows, preserve_index=False))
+        tiles = first.permute(0, 2, 3, 1).numpy()
+        sheet = mosaic(tiles, FIRST, min(TILE, tiles.shape[1]), gap=1)
+        Image.fromarray(sheet).save(path.with_suffix(".png"))
 
     def _rng(self, seed: int, purpose: int) -> np.random.Generator:
         return stream(seed, Stream.SAMPLING, purpose)

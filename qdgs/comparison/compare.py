@@ -92,6 +92,6 @@ def _told(config: CompareConfig, out: Path, bench: Bench, cells: list[Cell]) -> 
     if len(frame):
         draw_methods(frame, config, out / "comparison.png")
         draw_costs(frame, out / "costs.png")
-    write_comparison_page(out, config, device=bench.device)
+    write_comparison_page(out, config)
     assert list(frame.columns) == COLUMNS
     return Compared(out, len(cells), failed, notes)

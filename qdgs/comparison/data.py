@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from qdgs.compare_config import DataConfig
+from qdgs.compare_config import DataConfig, FolderAttribute
 from qdgs.datasets.drawing import COLORS, SHAPES, biased_shapes
 from qdgs.datasets.face_folders import read_faces
 from qdgs.datasets.labelled import LabelledImages
@@ -91,15 +93,55 @@ def drawn_shapes(n: int, bias: float, rng: np.random.Generator, image_size: int)
 def _from_folder(config: DataConfig, problem: Problem, seed: int) -> TaskData:
     folder, size = Path(str(config.path)), problem.generator.image_size
     names = problem.attributes
+    wanted = columns_of(config.attributes, names)
     rng = stream(seed, Stream.COMPARISON, TRAINING)
-    training = read_faces(
-        config.source, folder, names, split="train", image_size=size,
-        limit=config.training + 4 * config.reference, rng=rng,
-    )  # fmt: skip
-    test = read_faces(config.source, folder, names, split="test", image_size=size, limit=config.test, rng=rng)
+
+    def read(split: str, limit: int) -> LabelledImages:
+        found = read_faces(config.source, folder, wanted, split=split, image_size=size, limit=limit, rng=rng)
+        return LabelledImages(found.images, renamed(found.values, config.attributes, names))
+
+    training = read("train", config.training + 4 * config.reference)
+    test = read("test", config.test)
     chosen = balanced_rows(problem, training.values, config.reference, rng)
     rest = np.setdiff1d(np.arange(len(training)), chosen)[: config.training]
     return TaskData(part(training, rest), part(training, chosen), test, test, None)
+
+
+def columns_of(
+    told: Mapping[str, FolderAttribute], names: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Column of a folder → its values that are wanted, for attributes and their values.
+
+    Raises:
+        InputError: An attribute is none of the judged ones, or its values are not.
+    """
+    for name, where in told.items():
+        wanted = names.get(name)
+        if wanted is None:
+            raise InputError(f"data.attributes: expected among {', '.join(names)}, got {name!r}")
+        if set(where.values) != set(wanted):
+            raise InputError(
+                f"data.attributes.{name}.values: expected {', '.join(wanted)}, got {', '.join(where.values)}"
+            )
+    columns: dict[str, tuple[str, ...]] = {}
+    for name, values in names.items():
+        known = told.get(name)
+        column = known.column if known else name
+        columns[column] = tuple(itertools.chain(*known.values.values())) if known else values
+    return columns
+
+
+def renamed(values: pd.DataFrame, told: Mapping[str, FolderAttribute], names: Iterable[str]) -> pd.DataFrame:
+    """What a folder says of its images, by the names of the judged attributes."""
+    columns = {}
+    for name in names:
+        known = told.get(name)
+        if known is None:
+            columns[name] = values[name]
+            continue
+        ours = {theirs: value for value, listed in known.values.items() for theirs in listed}
+        columns[name] = values[known.column].map(ours)
+    return pd.DataFrame(columns)
 
 
 def balanced_rows(problem: Problem, values: pd.DataFrame, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -31,7 +31,7 @@ from qdgs.training.pixels import to_pixels, to_unit, unit_batches
 WEIGHTS, BIASED, TUNING = range(3)
 
 Logits = tuple[Array, Array]
-"""Of the last epochs: on the test images `(last, n)` and on the usual ones `(last, m)`."""
+"""On the test images of the last epochs `(last, n)`, and on the usual ones of the last `(1, m)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +135,13 @@ class Task:
         others = [name for name in self.problem.attributes if name != self.problem.label]
         sensitive = usual.values[others].agg("/".join, axis=1).to_numpy()
         metrics = classification_metrics(
-            self.labels(usual), logits[1][-1], sensitive, rng, resamples=self.resamples
+            self.labels(usual), logits[1][0], sensitive, rng, resamples=self.resamples
         )
         return numbers | {name: Number(value, len(usual)) for name, value in metrics.items()}
 
     def _accuracies(self, right: Array, codes: np.ndarray, rng: np.random.Generator) -> Numbers:
-        groups = [right[codes == code] for code in np.unique(codes[codes >= 0])]
+        found = np.unique(codes[codes >= 0])
+        groups = [right[codes == code] for code in found]
         means = np.array([rows.mean() for rows in groups])
         drawn = np.array(
             [
@@ -149,7 +150,11 @@ class Task:
             ]
         )
         n = sum(map(len, groups))
+        names = [f"accuracy of {self.problem.groups[code]}" for code in found]
+        told = (percentile_interval(float(mean), values) for mean, values in zip(means, drawn.T, strict=True))
+        by_group = zip(names, told, groups, strict=True)
         return {
+            **{name: Number(accuracy, len(rows)) for name, accuracy, rows in by_group},
             "mean_accuracy": Number(percentile_interval(float(means.mean()), drawn.mean(axis=1)), n),
             "worst_group_accuracy": Number(percentile_interval(float(means.min()), drawn.min(axis=1)), n),
         }
@@ -180,11 +185,11 @@ class Task:
         look: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> Logits:
         classifier = self._biased()
-        told: list[Logits] = []
+        told: list[Array] = []
 
         def evaluate(epoch: Epoch) -> None:
             if epoch.number > self.config.epochs - self.config.last:
-                told.append(self._tested(classifier, look))
+                told.append(self._answers(classifier, self.data.test, look))
 
         train_classifier(
             classifier,
@@ -198,15 +203,21 @@ class Task:
             weigh=weigh,
             on_epoch=evaluate,
         )
-        return np.concatenate([one for one, _ in told]), np.concatenate([other for _, other in told])
+        return np.concatenate(told), self._answers(classifier, self.data.usual, look)
 
-    def _tested(
-        self, classifier: ShapeClassifier, look: Callable[[Tensor], Tensor] = lambda images: images
-    ) -> Logits:
-        size = self.config.image_size
-        sets = (look(to_pixels(images.images, size)) for images in (self.data.test, self.data.usual))
-        test, usual = (predict(classifier, images.to(self._device)).double().numpy()[None] for images in sets)
+    def _tested(self, classifier: ShapeClassifier) -> Logits:
+        test, usual = (self._answers(classifier, images) for images in (self.data.test, self.data.usual))
         return test, usual
+
+    def _answers(
+        self,
+        classifier: ShapeClassifier,
+        images: LabelledImages,
+        look: Callable[[Tensor], Tensor] = lambda images: images,
+    ) -> Array:
+        pixels = look(to_pixels(images.images, self.config.image_size)).to(self._device)
+        logits: Array = predict(classifier, pixels).double().numpy()[None]
+        return logits
 
     def _zero_shot(self, guide: SearchGuide) -> Logits:
         groups = self.problem.run.dataset.groups if self.problem.run else {}

@@ -16,9 +16,9 @@ def cell_path(out: Path, cell: Cell) -> Path:
     return out / "cells" / str(cell.seed) / f"{cell.title}.json"
 
 
-def rows_path(out: Path, cell: Cell) -> Path:
-    """Where the images of a method are kept, as rows of a manifest."""
-    return cell_path(out, cell).with_suffix(".parquet")
+def sheet_path(out: Path, cell: Cell) -> Path:
+    """Where the first images of a method are kept, as one picture."""
+    return cell_path(out, cell).with_suffix(".png")
 
 
 def kept_cell(out: Path, cell: Cell) -> dict[str, Any] | None:

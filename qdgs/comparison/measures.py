@@ -115,7 +115,9 @@ class Grader:
         accepted = read["accepted"].to_numpy(bool)
         numbers["label_agreement"] = Number(proportion(int((confirmed & accepted).sum()), n), n)
         quality = read["quality"].to_numpy(float)
-        numbers["judged_quality"] = Number(self._mean(quality, rng), n)
+        quality = quality[np.isfinite(quality)]
+        if len(quality):
+            numbers["judged_quality"] = Number(self._mean(quality, rng), len(quality))
         numbers |= self._diversity(embeddings, groups, yardstick, rng)
         if yardstick.real is not None:
             numbers["kernel_distance"] = Number(kernel_distance(embeddings, yardstick.real, rng), n)

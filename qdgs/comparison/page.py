@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from qdgs.compare_config import CompareConfig, parse_compare
-from qdgs.comparison.cells import Bench, Cell
-from qdgs.comparison.kept import failures, kept_cell, notes_of, rows_path
+from qdgs.comparison.cells import FIRST, Bench, Cell
+from qdgs.comparison.kept import failures, kept_cell, notes_of, sheet_path
 from qdgs.comparison.meanings import TABLES
 from qdgs.comparison.tables import (
     COSTS,
@@ -27,22 +29,14 @@ from qdgs.comparison.tables import (
     result_frame,
 )
 from qdgs.config import read_mapping
-from qdgs.datasets.manifest import latents_of
-from qdgs.errors import QdgsError
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
-from qdgs.parts import load_generator
 from qdgs.report.comparison import FULL, PANELS, costs_figure, methods_figure
 from qdgs.report.exhibits import Sheet
 from qdgs.report.page import environment, page_style
-from qdgs.report.run_files import Renderer
-from qdgs.report.sheets import mosaic
 from qdgs.report.sprites import encode
 from qdgs.report.style import NARROW
 from qdgs.report.vector import as_svg
-from qdgs.stages.frames import read_frame
-
-FIRST, COLUMNS, TILE = 16, 16, 56
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class Table:
     rows: list[tuple[str, str, list[Value | None]]]
 
 
-def report_comparison(folder: Path, *, device: str = "cpu") -> Path:
+def report_comparison(folder: Path) -> Path:
     """Write report.html of a comparison's folder; of one that stopped halfway, with what is not there.
 
     Returns:
@@ -78,21 +72,20 @@ def report_comparison(folder: Path, *, device: str = "cpu") -> Path:
     Raises:
         InputError: The folder's config.yaml is not one of a comparison.
     """
-    return write_comparison_page(folder, parse_compare(read_mapping(folder / "config.yaml")), device=device)
+    return write_comparison_page(folder, parse_compare(read_mapping(folder / "config.yaml")))
 
 
-def write_comparison_page(folder: Path, config: CompareConfig, *, device: str = "cpu") -> Path:
+def write_comparison_page(folder: Path, config: CompareConfig) -> Path:
     """Write report.html of what a folder holds of a comparison.
 
     Args:
         folder: Of the comparison.
         config: The comparison.
-        device: Where the generator makes the images that are shown.
 
     Returns:
         The path of the page.
     """
-    cells = Bench(config, folder, device).cells()
+    cells = Bench(config, folder).cells()
     kept = [(cell, kept_cell(folder, cell) or {}) for cell in cells]
     frame = result_frame([data for _, data in kept if "rows" in data])
     context = {
@@ -110,7 +103,7 @@ def write_comparison_page(folder: Path, config: CompareConfig, *, device: str = 
         if len(frame)
         else [],
         "figures": _figures(frame, config) if len(frame) else {},
-        "sheets": _sheets(folder, kept, config, device),
+        "sheets": _sheets(folder, kept, config.first_seed),
         "style": page_style(),
     }
     context["contents"] = _contents(context)
@@ -200,24 +193,17 @@ def _costs_alt(frame: pd.DataFrame) -> str:
 
 
 def _sheets(
-    folder: Path, kept: Sequence[tuple[Cell, Mapping[str, Any]]], config: CompareConfig, device: str
+    folder: Path, kept: Sequence[tuple[Cell, Mapping[str, Any]]], seed: int
 ) -> list[tuple[str, str, Sheet | None]]:
-    """First images of each method at the first seed; None of a method with a generator of its own."""
-    sheets: list[tuple[str, str, Sheet | None]] = []
-    name = config.run.generator.name
-    with suppress(QdgsError):  # without its generator the page has no images
-        render = Renderer(load_generator(config.run.generator, device=device), device)
-        for cell, data in kept:
-            if cell.seed != config.first_seed or cell.method is None or "rows" not in data:
-                continue
-            own = data["generator"] != name
-            sheets.append((cell.title, data["generator"], None if own else _sheet(folder, cell, render)))
-    return sheets
+    """First images of each method at the first seed; None where they are not kept."""
+    return [
+        (cell.title, data["generator"], _sheet(sheet_path(folder, cell)))
+        for cell, data in kept
+        if cell.seed == seed and cell.method is not None and "rows" in data
+    ]
 
 
-def _sheet(folder: Path, cell: Cell, render: Renderer) -> Sheet | None:
-    with suppress(QdgsError):
-        rows = read_frame(rows_path(folder, cell), "compare").head(FIRST)
-        tiles = list(render(latents_of(rows)))
-        return Sheet(encode(mosaic(tiles, COLUMNS, min(TILE, tiles[0].shape[0]), gap=1)), len(tiles))
+def _sheet(path: Path) -> Sheet | None:
+    with suppress(OSError), Image.open(path) as image:
+        return Sheet(encode(np.asarray(image.convert("RGB"))), FIRST)
     return None

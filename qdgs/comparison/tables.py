@@ -16,7 +16,7 @@ from qdgs.datasets.manifest import write_parquet
 from qdgs.fairness.classification import paired_interval
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
-from qdgs.report.comparison import aiming, cheapest, cost_lines
+from qdgs.report.comparison import CHEAP, aiming, cheapest, cost_lines
 
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
@@ -145,15 +145,27 @@ def endpoint_sentences(frame: pd.DataFrame, endpoints: Sequence[EndpointConfig])
 
 
 def _endpoint(frame: pd.DataFrame, endpoint: EndpointConfig) -> list[str]:
-    sign = SHOWN.get(endpoint.metric, ("", 1))[1] or -1
+    sign = SHOWN.get(endpoint.metric, ("", 1))[1]
     values = frame[(frame["metric"] == endpoint.metric) & ~frame["method"].isin(ARMS)]
     values = values[~values.duplicated(["method", "seed"])]
     table = values.pivot(index="seed", columns="method", values="value")
+    if sign == 0:  # near 0 is better
+        table, sign = table.abs(), -1
     if endpoint.method not in table:
         return [f"{endpoint.metric}: {endpoint.method} has no value"]
+    if endpoint.at_most is not None:
+        return [_bounded(table[endpoint.method].dropna(), endpoint, endpoint.at_most)]
     rivals = _rivals(table, endpoint, sign)
     told = [_against(table, endpoint, rival, sign) for rival in rivals]
     return told or [f"{endpoint.metric}: nothing to compare {endpoint.method} with"]
+
+
+def _bounded(values: pd.Series, endpoint: EndpointConfig, bound: float) -> str:
+    found = paired_interval(values, np.zeros(len(values)))
+    return (
+        f"{endpoint.metric}: {endpoint.method} has {found.value:.3f}{_ends(found, '.3f')}, "
+        f"wanted at most {bound:g}: {_verdict(bound - found.value, bound - found.high)}"
+    )
 
 
 def _rivals(table: pd.DataFrame, endpoint: EndpointConfig, sign: int) -> list[str]:
@@ -169,21 +181,24 @@ def _against(table: pd.DataFrame, endpoint: EndpointConfig, rival: str, sign: in
     both = table[[endpoint.method, rival]].dropna()
     ours, theirs = (sign * both[name].to_numpy(float) for name in both)
     gain = paired_interval(ours, theirs)
-    worst = gain.value if math.isnan(gain.low) else gain.low
-    interval = "" if math.isnan(gain.low) else f" ({gain.low:+.3f} to {gain.high:+.3f})"
-    if math.isnan(gain.low):
-        verdict = "holds" if worst >= -endpoint.margin else "does not hold"
-        verdict += " on this one seed, which settles nothing"
-    elif worst >= -endpoint.margin:
-        verdict = "holds"
-    elif gain.value >= -endpoint.margin:
-        verdict = "holds in the mean, the interval does not settle it"
-    else:
-        verdict = "does not hold"
+    verdict = _verdict(gain.value + endpoint.margin, gain.low + endpoint.margin)
     return (
-        f"{endpoint.metric}: {endpoint.method} is better than {rival} by {gain.value:+.3f}{interval}, "
-        f"wanted at least {0 - endpoint.margin:g}: {verdict}"
+        f"{endpoint.metric}: {endpoint.method} is better than {rival} by {gain.value:+.3f}"
+        f"{_ends(gain, '+.3f')}, wanted at least {0 - endpoint.margin:g}: {verdict}"
     )
+
+
+def _ends(estimate: Estimate, form: str) -> str:
+    return "" if math.isnan(estimate.low) else f" ({estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def _verdict(room: float, least: float) -> str:
+    """Of how far a mean is on the right side, and the worse end of its interval (NaN where it has none)."""
+    if math.isnan(least):
+        return ("holds" if room >= 0 else "does not hold") + " on this one seed, which settles nothing"
+    if least >= 0:
+        return "holds"
+    return "holds in the mean, the interval does not settle it" if room >= 0 else "does not hold"
 
 
 def crossover_sentences(frame: pd.DataFrame) -> list[str]:
@@ -194,8 +209,8 @@ def crossover_sentences(frame: pd.DataFrame) -> list[str]:
         if steps:
             parts = [f"{name} from {start:,.0f}" for start, name in steps]
             told.append(
-                f"Fewest {COSTS[metric]}, random and importance apart, by images in the set: "
-                f"{', '.join(parts)}"
+                f"Fewest {COSTS[metric]} by images in the set, {', '.join(CHEAP)} apart, which do not aim at "
+                f"the shares of groups: {', '.join(parts)}"
             )
     return told
 

@@ -16,6 +16,7 @@ GENERATORS: dict[str, Any] = {
     "diffusers": "qdgs.generators.diffusers:load_diffusers",
     "python": "qdgs.generators.own:python_generator",
     "shapes-ddim": "qdgs.generators.shapes_ddim:shapes_ddim",
+    "shapes-gan": "qdgs.generators.shapes_gan:ShapesGAN",
     "shapes-vae": "qdgs.generators.shapes_vae:ShapesVAE",
     "stylegan2": "qdgs.generators.stylegan2:StyleGAN2",
     "torchscript": "qdgs.generators.own:TorchScriptGenerator",

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class GanGenerator(nn.Module):
         features = self.linear(latents).unflatten(1, (self.channels, 4, 4))
         for doubling in self.doublings:
             features = doubling(functional.leaky_relu(_unit_mean_square(features), 0.2))
-        images: Tensor = 1 - features.sigmoid()
+        images: Tensor = 1 - features.float().sigmoid()  # in bfloat16 the lightest ink would be none
         return images
 
 
@@ -164,11 +165,16 @@ def load_gan(folder: Path) -> tuple[GanGenerator, GanDiscriminator]:
     return generator, discriminator
 
 
+def save_gan(folder: Path, generator: nn.Module, discriminator: nn.Module, **facts: Any) -> None:
+    """Write both networks so that `load_gan` reads them, with a card that holds the facts."""
+    weights.write_weights(folder, gan_tensors(generator, discriminator), **facts)
+
+
 def gan_tensors(generator: nn.Module, discriminator: nn.Module) -> dict[str, Tensor]:
     """Both networks' tensors in one table, as `load_gan` reads them."""
     named: Iterable[tuple[str, nn.Module]] = (("generator", generator), ("discriminator", discriminator))
     return {
-        f"{name}.{key}": value.detach().cpu()
+        f"{name}.{key}": value.detach().cpu().contiguous()
         for name, network in named
         for key, value in network.state_dict().items()
     }

@@ -31,7 +31,7 @@ STYLES = ("-", "--", ":", "-.")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f", "#111111")
 MOST = 100_000
 IMAGES = np.geomspace(100, MOST, 200)
-CHEAP = ("random", "importance")
+CHEAP = ("random", "importance", "autophagy")
 """Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
 
 
@@ -97,7 +97,7 @@ def _draw_line(axes: Axes, name: str, place: int, values: np.ndarray) -> None:
     axes.plot(
         IMAGES,
         np.maximum(values, 1),
-        STYLES[place % len(STYLES)],
+        STYLES[(place + place // len(COLORS)) % len(STYLES)],  # a colour comes again in another style
         color=COLORS[place % len(COLORS)],
         label=plain(name),
         linewidth=1.8,
@@ -150,7 +150,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, names: pd.Series, methods: Seque
         axes.plot(mean, place, "D", color=color, markersize=5)
         axes.annotate(
             f"{mean:.3f}",
-            (high, place),
+            (max(high, float(of["value"].max())), place),
             xytext=(6, 0),
             textcoords="offset points",
             va="center",

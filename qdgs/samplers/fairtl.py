@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 from qdgs.generators.shapes_gan import (
     IMAGE_SIZE,
     LATENT_DIM,
+    NAME,
     GanDiscriminator,
     GanGenerator,
     NetworkGenerator,
     ShapesGAN,
+    save_gan,
 )
 from qdgs.samplers.base import OwnGenerator, Problem
 from qdgs.samplers.own import OwnGeneratorSampler, torch_generator, training_of
@@ -60,6 +63,9 @@ class FairTL(OwnGeneratorSampler):
     `pretraining_steps` says so (the set-up with the source data at hand); the problem's generator, where it
     has a discriminator; the folder `gan`, or the embedded `shapes-gan` (the set-up with nothing but the
     pre-trained GAN).
+
+    Where the problem has a work folder, the adapted GAN is kept in it: `{name: shapes-gan, path: FOLDER/gan}`
+    is a generator like any other.
 
     The generator of the last step is taken. The paper keeps that of the best fairness discrepancy as a judge
     tells it, which would choose it by what it is graded by.
@@ -112,10 +118,12 @@ class FairTL(OwnGeneratorSampler):
             random = torch_generator(rng)
             source = self._source(problem, random)
             images = to_pixels(reference.images, source.image_size).to(problem.device)
-            adapted = NetworkGenerator(
-                self._adapted(source, images, random), source.latent_dim, source.image_size
-            )
+            network, discriminator = self._adapted(source, images, random)
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as it is loaded
+            adapted = NetworkGenerator(network, source.latent_dim, source.image_size)
             self.own = OwnGenerator(source.name, adapted, before=source.as_generator())
+        if problem.work is not None:
+            save_gan(problem.work / "gan", network, discriminator)
 
     def _source(self, problem: Problem, random: torch.Generator) -> Gan:
         if self.pretraining_steps:
@@ -123,9 +131,11 @@ class FairTL(OwnGeneratorSampler):
         given = problem.generator
         network, discriminator = getattr(given, "network", None), getattr(given, "discriminator", None)
         if isinstance(network, nn.Module) and isinstance(discriminator, GanDiscriminator):
-            return Gan("the problem's", network, discriminator, given.latent_dim, given.image_size)
+            name = problem.run.generator.name if problem.run else "the problem's"
+            return Gan(name, network, discriminator, given.latent_dim, given.image_size)
         shipped = ShapesGAN(self.gan, device=problem.device)
-        return Gan(self.gan or "shapes-gan", shipped.network, shipped.discriminator)
+        name = Path(self.gan).name if self.gan else NAME
+        return Gan(name, shipped.network, shipped.discriminator)
 
     def _pretrained(self, problem: Problem, random: torch.Generator) -> Gan:
         source = training_of(problem, self.name)
@@ -144,8 +154,9 @@ class FairTL(OwnGeneratorSampler):
         assert isinstance(discriminator, GanDiscriminator)
         return Gan("a GAN of the training images", training.averaged, discriminator)
 
-    def _adapted(self, source: Gan, images: Tensor, random: torch.Generator) -> nn.Module:
-        adapted = copy.deepcopy(source.generator)
+    def _adapted(self, source: Gan, images: Tensor, random: torch.Generator) -> tuple[nn.Module, nn.Module]:
+        adapted: nn.Module = copy.deepcopy(source.generator)
+        judging: nn.Module = copy.deepcopy(source.discriminator)
         for training in adapt(
             source.generator,
             source.discriminator,
@@ -154,10 +165,10 @@ class FairTL(OwnGeneratorSampler):
             random,
             latent_dim=source.latent_dim,
         ):
-            adapted, spent = training.averaged, training.spent
+            adapted, judging, spent = training.averaged, training.discriminator, training.spent
         if self.adaptation.steps:
             self._meter.count(**spent)
-        return adapted
+        return adapted, judging
 
 
 class FairTLPlusPlus(FairTL):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from qdgs.errors import InputError
+from qdgs.training.loop import Precision
 from qdgs.training.pixels import to_unit
 
 
@@ -26,6 +27,7 @@ class GanSettings:
         averaging: Of the generator's exponential moving average at most; it starts low and rises with the
             steps, since a short adaptation would hardly move an average of ten thousand steps (our choice).
         discriminator_steps: For each step of the generator.
+        precision: Of the networks' arithmetic; weights, losses, optimizers and the average stay in float32.
 
     References:
         Teo, Abdollahzadeh and Cheung 2023, arXiv 2212.00926, experimental settings.
@@ -37,6 +39,7 @@ class GanSettings:
     betas: tuple[float, float] = (0.0, 0.999)
     averaging: float = 0.9999
     discriminator_steps: int = 2
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "discriminator_steps"):
@@ -83,12 +86,12 @@ class Losses:
 
 def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
     """L_D = E[relu(1 − D(x))] + E[relu(1 + D(G(z)))] of logits `(batch_size,)`."""
-    return functional.relu(1 - real).mean() + functional.relu(1 + generated).mean()
+    return functional.relu(1 - real.float()).mean() + functional.relu(1 + generated.float()).mean()
 
 
 def generator_loss(generated: Tensor) -> Tensor:
     """L_G = −E[D(G(z))] of logits `(batch_size,)`."""
-    return -generated.mean()
+    return -generated.float().mean()
 
 
 def mixed_loss(images: Tensor, discriminator: nn.Module, feedback: Feedback) -> Tensor:
@@ -136,15 +139,17 @@ class GanTraining:
     ) -> None:
         if len(images) == 0:
             raise InputError("images: expected at least one to train on, got none")
-        self.generator = generator.train().requires_grad_(True)
-        self.discriminator = discriminator.train().requires_grad_(True)
+        for network in (generator, discriminator):
+            network.train().requires_grad_(True)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.generator, self.discriminator = generator, discriminator
         self.averaged = copy.deepcopy(generator).eval().requires_grad_(False)
         self.images, self.settings, self.random = images, settings, random
         self.latent_dim, self.feedback = latent_dim, feedback or Feedback()
         self.steps = 0
         rates = settings.generator_rate, settings.discriminator_rate
         self.optimizers = tuple(
-            torch.optim.Adam(network.parameters(), lr=rate, betas=settings.betas)
+            torch.optim.Adam(network.parameters(), lr=rate, betas=settings.betas, fused=True)
             for network, rate in zip((generator, discriminator), rates, strict=True)
         )
 
@@ -194,10 +199,13 @@ class GanTraining:
 
     def _train_discriminator(self) -> float:
         optimizer = self.optimizers[1]
-        with torch.no_grad():
+        with torch.no_grad(), self._rounded():
             generated = self.generator(self._latents())
         optimizer.zero_grad()
-        loss = discriminator_loss(self.discriminator(self._real()), self.discriminator(generated))
+        with self._rounded():
+            # one pass for both: a fifth of the step's time, and one step of the spectral norms' iteration
+            real, made = self.discriminator(torch.cat([self._real(), generated])).chunk(2)
+        loss = discriminator_loss(real, made)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.item()
@@ -208,12 +216,18 @@ class GanTraining:
         for parameter in trained:
             parameter.requires_grad_(False)
         optimizer.zero_grad()
-        loss = mixed_loss(self.generator(self._latents()), self.discriminator, self.feedback)
+        with self._rounded():
+            loss = mixed_loss(self.generator(self._latents()), self.discriminator, self.feedback)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         for parameter in trained:
             parameter.requires_grad_(True)
         return loss.item()
+
+    def _rounded(self) -> torch.autocast:
+        """One region a pass: within one region, weights rounded before an optimizer's step would stay."""
+        rounded = self.settings.precision == "bfloat16"
+        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=rounded)
 
     def _average(self) -> None:
         share = min(self.settings.averaging, (1 + self.steps) / (10 + self.steps))
@@ -230,7 +244,8 @@ class GanTraining:
         rows = torch.randint(len(self.images), (size,), generator=self.random)
         mirrored = torch.rand(size, 1, 1, 1, generator=self.random) < 0.5
         images = to_unit(self.images[rows.to(self.images.device)])
-        return torch.where(mirrored.to(images.device), images.flip(3), images)
+        chosen = torch.where(mirrored.to(images.device), images.flip(3), images)
+        return chosen.contiguous(memory_format=torch.channels_last)
 
     def _latents(self) -> Tensor:
         latents = torch.randn(self.settings.batch_size, self.latent_dim, generator=self.random)

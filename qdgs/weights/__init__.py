@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save
 from torch import Tensor
 
 from qdgs.errors import CorruptFileError
+from qdgs.files import write_json
 
 FOLDER = Path(__file__).parent
 REMEDY = "install qdgs again"
@@ -47,6 +49,14 @@ def read_weights(folder: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
         return load(content)
     except SafetensorError:
         raise CorruptFileError(f"{folder / 'model.safetensors'}: is no safetensors file; {remedy}") from None
+
+
+def write_weights(folder: Path, tensors: Mapping[str, Tensor], **facts: Any) -> None:
+    """Write a folder that `read_weights` reads: the tensors, and a card of the facts and their sha256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    (folder / "model.safetensors").write_bytes(content)
+    write_json(folder / "card.json", {**facts, "sha256": hashlib.sha256(content).hexdigest()})
 
 
 def check_weights(name: str, file: str) -> bytes:

@@ -8,8 +8,9 @@ from qdgs.compare_config import load_compare
 from qdgs.comparison.compare import compare
 
 CONFIG = Path(__file__).parents[2] / "configs" / "comparison-shapes.yaml"
-METHODS = "methods=[random, latent-mixtures, paired-latents, qdgs]"
+METHODS = "methods=[random, latent-mixtures, paired-latents, autophagy, qdgs]"
 ARMS = "downstream.arms=[biased, group-dro, greyscale, zero-shot, drawn]"
+ENDPOINTS = "endpoints=[{metric: worst_group_accuracy, method: qdgs, against: best, margin: 0.01}]"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,7 +29,7 @@ def quick():
     """The configuration of the shapes in tiny sizes, with some of its methods."""
 
     def load(*overrides):
-        return load_compare(CONFIG, ["seeds=1", METHODS, ARMS, *overrides], quick=True)
+        return load_compare(CONFIG, ["seeds=1", METHODS, ARMS, ENDPOINTS, *overrides], quick=True)
 
     return load
 

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from qdgs.comparison.data import balanced_rows, drawn_shapes, part
+from qdgs.compare_config import DataConfig, FolderAttribute
+from qdgs.comparison.data import balanced_rows, columns_of, drawn_shapes, part, renamed, task_data
 from qdgs.config import load_config
+from qdgs.errors import InputError
 from qdgs.parts import load_generator, load_judge
 from qdgs.samplers.base import Problem
 
@@ -39,6 +44,53 @@ def test_balanced_rows_have_the_targets_shares_as_far_as_there_are_any(problem):
     few = balanced_rows(problem, values.iloc[:80].reset_index(drop=True), 1000, rng)
     counts = problem.group_of(values.iloc[few]).value_counts(normalize=True)
     assert counts["blue/square"] == pytest.approx(0.4, abs=0.05)
+
+
+YOUNG = {"column": "age", "values": {"young": ["20-29", "30-39"], "old": "more than 70"}}
+
+
+def test_judged_attributes_are_read_off_the_columns_of_a_folder():
+    told = {"years": FolderAttribute(**YOUNG)}
+    names = {"years": ("old", "young"), "gender": ("Male", "Female")}
+    assert columns_of(told, names) == {
+        "age": ("20-29", "30-39", "more than 70"), "gender": ("Male", "Female"),
+    }  # fmt: skip
+    values = pd.DataFrame({"age": ["30-39", "more than 70"], "gender": ["Male", "Female"]})
+    assert renamed(values, told, names).to_dict("list") == {
+        "years": ["young", "old"], "gender": ["Male", "Female"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ({"year": ("young", "old")}, "data.attributes: expected among year, got 'years'"),
+        ({"years": ("young", "aged")}, "years.values: expected young, aged, got young, old"),
+    ],
+)
+def test_attributes_that_are_not_judged_are_refused(names, sentence):
+    with pytest.raises(InputError, match=sentence):
+        columns_of({"years": FolderAttribute(**YOUNG)}, names)
+
+
+def test_a_folder_serves_as_data_under_the_judges_names(tmp_path, problem):
+    for number in range(40):
+        Image.new("RGB", (20, 20), (6 * number,) * 3).save(
+            tmp_path / f"{20 + 60 * (number % 2)}_{number // 2 % 2}_0_{number}.jpg"
+        )
+    config = DataConfig(
+        source="utkface", path=str(tmp_path), training=8, reference=4, test=4,
+        attributes={
+            "shape": {"column": "age", "values": {"triangle": "20-29", "square": "more than 70"}},
+            "color": {"column": "gender", "values": {"red": "Male", "blue": "Female"}},
+        },
+    )  # fmt: skip
+    even = replace(problem, target=dict.fromkeys(problem.groups, 0.25))
+    data = task_data(config, even, 0, 32)
+    assert problem.group_of(data.reference.values).value_counts().tolist() == [1, 1, 1, 1]
+    assert len(data.training) == 8
+    assert data.training.images.shape[1:] == (3, problem.generator.image_size, problem.generator.image_size)
+    assert data.ceiling is None
 
 
 def test_a_part_keeps_images_and_values_together():

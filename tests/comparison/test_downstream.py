@@ -37,6 +37,7 @@ def test_a_classifier_of_colour_is_wrong_on_two_groups_and_amplifies(task, rng):
     told = {name: number.estimate.value for name, number in task.told(logits, rng).items()}
     assert told["mean_accuracy"] == pytest.approx(0.5)
     assert told["worst_group_accuracy"] == 0
+    assert [told[f"accuracy of {group}"] for group in GROUPS] == [1, 0, 0, 1]
     assert told["equal_opportunity_difference"] == 1
     # P(pred = t | a) is 1 where P(true = t | a) is 0.8
     assert told["bias_amplification"] == pytest.approx(0.2)
@@ -44,7 +45,7 @@ def test_a_classifier_of_colour_is_wrong_on_two_groups_and_amplifies(task, rng):
 
 def test_accuracy_is_the_mean_over_the_last_epochs(task, rng):
     right = np.where(task.labels(task.data.test) == 1, 1.0, -1.0)
-    usual = np.zeros((2, 40))
+    usual = np.zeros((1, 40))
     told = task.told((np.stack([right, -right]), usual), rng)
     assert told["mean_accuracy"].estimate.value == pytest.approx(0.5)
 

@@ -57,6 +57,14 @@ def test_shares_of_a_set_are_those_of_the_hand(grader):
     assert value["fairness_discrepancy_ratio"] == pytest.approx(value["fairness_discrepancy"] / random)
 
 
+def test_quality_is_that_of_the_images_that_can_be_read(grader):
+    read = read_as([5, 5, 5, 5], unreadable=4)
+    read.loc[20:, "quality"] = np.nan
+    numbers = graded(grader, read)
+    assert numbers["judged_quality"].estimate.value == pytest.approx(read["quality"][:20].mean())
+    assert numbers["judged_quality"].n == 20
+
+
 def test_corrected_shares_undo_the_confusion(grader):
     # each group is read as red triangles one time in ten: 25 of each are read as 32.5, 22.5, 22.5, 22.5
     numbers = graded(grader, read_as([325, 225, 225, 225]))

@@ -54,12 +54,12 @@ def test_a_comparison_ends_in_a_page_with_its_numbers_and_images(compared):
     (row,) = [row for row in page.rows if row[:1] == ["qdgs"] and len(row) == 9]
     assert row[2].startswith(f"{shown['value']:.3f}")
     assert f"{shown['low']:.3f} to {shown['high']:.3f}" in row[2]
-    assert {"random", "latent-mixtures", "paired-latents", "qdgs", "drawn"} <= {
+    assert {"random", "latent-mixtures", "paired-latents", "autophagy", "qdgs", "drawn"} <= {
         row[0] for row in page.rows if row
     }
     images = [alt for alt in page.pictures if alt.startswith("The first 16 images of ")]
-    assert len(images) == 4
-    assert len(page.pictures) == 4 + 2 * 2
+    assert len(images) == 5
+    assert len(page.pictures) == 5 + 2 * 2
     assert "Named in the configuration before anything was run" in page.text
     assert "tiny sizes" in page.text
     without_pictures = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
@@ -76,11 +76,13 @@ def test_qdgs_report_writes_the_page_of_a_comparison_again(folder, capfd):
 def test_a_comparison_that_stopped_halfway_says_what_is_not_there(folder):
     (folder / "cells" / "0" / "qdgs.json").unlink()
     (folder / "cells" / "0" / "random.json").write_text("{")
+    (folder / "cells" / "0" / "autophagy.png").unlink()
     page = Tables(report_comparison(folder).read_text())
+    assert page.text.count("Its images are not kept") == 1
     assert "missing: 0/random, 0/qdgs" in page.text
     assert not [row for row in page.rows if row[:1] == ["qdgs"]]
     shutil.rmtree(folder / "cells")
-    assert "0 of 9 cells" in Tables(report_comparison(folder).read_text()).text
+    assert "0 of 10 cells" in Tables(report_comparison(folder).read_text()).text
 
 
 def test_words_of_a_user_are_never_markup(folder):

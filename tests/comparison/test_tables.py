@@ -86,6 +86,26 @@ def test_ungated_leaves_out_whom_the_gate_chooses_for_and_less_is_better_for_err
     assert "qdgs is better than rejection by -0.020" in endpoint_sentences(result_frame(cells), [best])[0]
 
 
+def test_an_endpoint_may_bound_a_methods_own_value():
+    def told(*values):
+        cells = [cell("shift", seed, fairness_discrepancy_ratio=value) for seed, value in enumerate(values)]
+        endpoint = EndpointConfig(metric="fairness_discrepancy_ratio", method="shift", at_most=0.25)
+        return endpoint_sentences(result_frame(cells), [endpoint])
+
+    assert told(0.3) == [
+        "fairness_discrepancy_ratio: shift has 0.300, wanted at most 0.25: does not hold on this one seed, "
+        "which settles nothing"
+    ]
+    assert told(0.1, 0.12, 0.11)[0].endswith("0.25: holds")
+    assert told(0.1, 0.3)[0].endswith("holds in the mean, the interval does not settle it")
+
+
+def test_of_bias_amplification_what_is_nearer_to_0_is_better():
+    cells = [cell("a", 0, bias_amplification=-0.3), cell("b", 0, bias_amplification=0.1)]
+    endpoint = EndpointConfig(metric="bias_amplification", method="b", against="a")
+    assert "b is better than a by +0.200" in endpoint_sentences(result_frame(cells), [endpoint])[0]
+
+
 def test_the_best_of_a_column_is_bold_also_where_it_is_not_qdgs(quick):
     frame = result_frame([cell("qdgs", 0, kl=0.2, seconds=5.0), cell("random", 0, kl=0.1, seconds=9.0)])
     text = markdown(frame, quick(), {"0/x": "broke"}, ["a note"])

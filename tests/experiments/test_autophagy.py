@@ -54,6 +54,26 @@ def test_every_arm_has_a_row_a_generation_and_one_for_the_data(autophagy, tmp_pa
     assert (tmp_path / "loop.png").stat().st_size > 0
 
 
+def test_drift_is_told_of_the_last_generation_seed_by_seed(autophagy):
+    known = {"likelihood": (0.1, 0.2, 0.3), "hypernetwork": (0.3, 0.3, 0.3), "penalty": (0.2, 0.4, 0.6)}
+    rows = [
+        {"data": "digits", "arm": arm, "penalty": float(arm == "penalty"), "seed": seed, "generation": number,
+         "minority_share": value if number == 2 else 0.5, "distance": 1.0}
+        for arm, values in known.items() for seed, value in enumerate(values) for number in (1, 2)
+    ]  # fmt: skip
+    table = autophagy.drift(pd.DataFrame(rows))
+    told = table[table["metric"] == "minority_share"].set_index(["arm", "against"])
+    assert told["difference"].to_dict() == pytest.approx(
+        {
+            ("hypernetwork", "likelihood"): 0.1,
+            ("penalty", "likelihood"): 0.2,
+            ("penalty", "hypernetwork"): 0.1,
+        }
+    )
+    # differences of 0.1, 0.2 and 0.3: a standard error of 0.1/√3, and t(2) is 4.303
+    assert told.loc[("penalty", "likelihood"), "high"] == pytest.approx(0.2 + 4.3027 * 0.1 / 3**0.5, abs=1e-3)
+
+
 def test_a_second_call_does_what_is_missing(autophagy, tmp_path, monkeypatch):
     out = tmp_path / "loop.csv"
     options = ("--data", "digits", "--arms", "likelihood")

@@ -55,6 +55,29 @@ def test_the_judge_reads_what_was_drawn(task):
     assert ((read["color"] == "blue").to_numpy() == (pictures.colors == 1).numpy()).all()
 
 
+def test_endpoints_are_told_by_the_interval(study):
+    columns = ["target", "arm", "metric", "difference", "low", "high"]
+    rows = [
+        ("size", "pairs", "average_precision", -0.01, -0.015, -0.005),
+        ("size", "pairs", "equal_opportunity_difference", -0.1, -0.3, 0.1),
+        ("size", "pairs", "bias_amplification", 0.1, 0.0, 0.2),
+        ("size", "pairs", "score_divergence", -1.0, -2.0, 0.0),
+    ]
+    told = study.verdicts(pd.DataFrame(rows, columns=columns))
+    assert [sentence.partition("base: ")[2] for sentence in told] == [
+        "holds", "holds in the mean, the interval does not settle it", "does not hold",
+    ]  # fmt: skip
+
+
+def test_no_batch_is_read_twice(task, monkeypatch):
+    pictures = task.PairedTask("turn", 0.9, 64).pictures(6, np.random.default_rng(2)).images.float() / 255
+    judge, read = task.Remembering(task.TurningJudge()), task.TurningJudge().judge
+    first = judge.judge(pictures)
+    pd.testing.assert_frame_equal(first, read(pictures))
+    monkeypatch.setattr(judge, "_judge", None)
+    pd.testing.assert_frame_equal(judge.judge(pictures.clone()), first)
+
+
 def test_the_study_goes_on_where_it_stopped(study, tmp_path, capsys):
     out = tmp_path / "paired.csv"
     quick = ["--quick", "--seeds", "1", "--targets", "size", "--out", str(out), "--arms"]

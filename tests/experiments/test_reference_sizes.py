@@ -1,15 +1,12 @@
 import importlib
-import json
-from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save
 
 from qdgs.errors import InputError, MissingModelError
-from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, gan_tensors
+from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, save_gan
 from qdgs.training.initial import seeded
 
 COMPARISON = Path(__file__).parents[2] / "experiments" / "comparison"
@@ -24,11 +21,8 @@ def sizes(monkeypatch):
 @pytest.fixture
 def gan(tmp_path):
     folder = tmp_path / "gan"
-    folder.mkdir()
     random = torch.Generator().manual_seed(0)
-    content = save(gan_tensors(seeded(GanGenerator, random), seeded(GanDiscriminator, random)))
-    (folder / "model.safetensors").write_bytes(content)
-    (folder / "card.json").write_text(json.dumps({"sha256": sha256(content).hexdigest()}))
+    save_gan(folder, seeded(GanGenerator, random), seeded(GanDiscriminator, random))
     return folder
 
 
@@ -46,6 +40,22 @@ def test_each_method_has_a_row_beside_the_gan_as_it_is(sizes, gan, tmp_path):
     assert rows["forwards"].tolist() == [0, 8 * 8, 8 * 9]
     assert rows["distance"].gt(0).all()
     assert (tmp_path / "sizes.png").stat().st_size > 0
+    assert "accepted" in (tmp_path / "sizes_differences.csv").read_text()
+
+
+def test_differences_are_told_size_by_size_over_seeds(sizes):
+    known = {("none", 0.0): (1, 1), ("fairtl", 0.1): (0.5, 0.7), ("fairtl++", 0.1): (0.4, 0.4)}
+    rows = [
+        {"method": method, "share": share, "seed": seed, "fairness_discrepancy": value, "accepted": 1.0}
+        for (method, share), values in known.items()
+        for seed, value in enumerate(values)
+    ]
+    told = (
+        sizes.differences(pd.DataFrame(rows)).set_index(["share", "metric"]).loc[0.1, "fairness_discrepancy"]
+    )
+    assert told["difference"] == pytest.approx(-0.2)
+    # differences of −0.1 and −0.3: a standard error of 0.1, and t(1) is 12.706
+    assert told["low"] == pytest.approx(-0.2 - 12.706 * 0.1, abs=1e-3)
 
 
 def test_a_second_call_does_what_is_missing(sizes, gan, tmp_path, monkeypatch):

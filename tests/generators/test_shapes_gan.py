@@ -1,19 +1,18 @@
 import json
-from hashlib import sha256
 
 import pytest
 import torch
-from safetensors.torch import save
 
 from qdgs.errors import CorruptFileError, MissingModelError
 from qdgs.generators.shapes_gan import (
     GanDiscriminator,
     GanGenerator,
     ShapesGAN,
-    gan_tensors,
     load_gan,
+    save_gan,
 )
 from qdgs.training.initial import seeded
+from qdgs.weights import write_weights
 
 
 def networks():
@@ -21,16 +20,11 @@ def networks():
     return seeded(GanGenerator, random), seeded(GanDiscriminator, random)
 
 
-def write(folder, tensors):
-    content = save(tensors)
-    (folder / "model.safetensors").write_bytes(content)
-    (folder / "card.json").write_text(json.dumps({"sha256": sha256(content).hexdigest()}))
-    return folder
-
-
 def test_a_folder_gives_back_the_networks_that_were_saved(tmp_path):
     generator, discriminator = networks()
-    loaded = load_gan(write(tmp_path, gan_tensors(generator, discriminator)))
+    save_gan(tmp_path / "gan", generator, discriminator, licence="MIT")
+    assert json.loads((tmp_path / "gan" / "card.json").read_text())["licence"] == "MIT"
+    loaded = load_gan(tmp_path / "gan")
     latents = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
     images = generator(latents)
     assert torch.equal(loaded[0](latents), images)
@@ -38,7 +32,8 @@ def test_a_folder_gives_back_the_networks_that_were_saved(tmp_path):
 
 
 def test_a_generator_of_a_folder_knows_its_discriminator(tmp_path):
-    made = ShapesGAN(str(write(tmp_path, gan_tensors(*networks()))))
+    save_gan(tmp_path, *networks())
+    made = ShapesGAN(str(tmp_path))
     assert made.discriminator(torch.rand(2, 3, 64, 64)).shape == (2,)
     assert not any(p.requires_grad for p in (*made.network.parameters(), *made.discriminator.parameters()))
 
@@ -68,5 +63,6 @@ def test_a_missing_gan_says_how_to_train_one(tmp_path):
 
 
 def test_tensors_of_another_model_are_refused(tmp_path):
+    write_weights(tmp_path, {"generator.linear.weight": torch.zeros(1)})
     with pytest.raises(CorruptFileError, match="expected the tensors of shapes-gan"):
-        load_gan(write(tmp_path, {"generator.linear.weight": torch.zeros(1)}))
+        load_gan(tmp_path)

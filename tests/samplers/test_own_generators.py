@@ -1,16 +1,14 @@
-import json
-from hashlib import sha256
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save
 
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError, MissingModelError
 from qdgs.generators.base import generate
-from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, ShapesGAN, gan_tensors
+from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, ShapesGAN, save_gan
+from qdgs.parts import load_generator
+from qdgs.roles import Named
 from qdgs.samplers.autophagy import Autophagy
 from qdgs.samplers.base import LabelledImages
 from qdgs.samplers.fairtl import FairTL, FairTLPlusPlus
@@ -24,9 +22,7 @@ COLORS, SHAPES = ("red", "blue"), ("tall", "wide")
 def gan_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gan")
     random = torch.Generator().manual_seed(0)
-    content = save(gan_tensors(seeded(GanGenerator, random), seeded(GanDiscriminator, random)))
-    (folder / "model.safetensors").write_bytes(content)
-    (folder / "card.json").write_text(json.dumps({"sha256": sha256(content).hexdigest()}))
+    save_gan(folder, seeded(GanGenerator, random), seeded(GanDiscriminator, random))
     return str(folder)
 
 
@@ -96,6 +92,14 @@ def test_before_is_the_gan_as_it_was(gan_folder, problem, rng):
     shipped = ShapesGAN(gan_folder)
     latents = shipped.sample_latents(4, rng)
     assert torch.equal(own.before(latents), shipped(latents))
+
+
+def test_the_adapted_gan_is_kept_as_a_generator_like_any_other(gan_folder, make_problem, tmp_path, rng):
+    problem = make_problem(reference=labelled(4), work=tmp_path)
+    own = fitted(FairTL(steps=1, batch_size=2, gan=gan_folder), problem).own
+    again = load_generator(Named(name="shapes-gan", path=str(tmp_path / "gan")))
+    latents = again.sample_latents(4, rng)
+    assert torch.equal(again(latents), own.generator(latents))
 
 
 def test_the_problems_generator_is_adapted_where_it_has_a_discriminator(gan_folder, make_problem, rng):

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -32,9 +33,17 @@ def pair(seed=0):
     )
 
 
-def training(generator, discriminator, **options):
+def training(generator, discriminator, precision="float32", **options):
     images = torch.rand(6, 3, 64, 64, generator=numbers(9))
-    return GanTraining(generator, discriminator, images, SMALL, numbers(1), latent_dim=5, **options)
+    return GanTraining(
+        generator,
+        discriminator,
+        images,
+        replace(SMALL, precision=precision),
+        numbers(1),
+        latent_dim=5,
+        **options,
+    )
 
 
 def state(network):
@@ -97,7 +106,7 @@ def test_the_first_update_of_the_discriminator_is_adams_of_the_hinge_loss():
     optimizer = torch.optim.Adam(expected.parameters(), lr=2e-4, betas=(0.0, 0.999))
     with torch.no_grad():
         generated = generator(latents)
-    discriminator_loss(expected(real), expected(generated)).backward()
+    discriminator_loss(*expected(torch.cat([real, generated])).chunk(2)).backward()
     optimizer.step()
     made._train_discriminator()
     for found, wanted in zip(state(discriminator), state(expected), strict=True):
@@ -114,15 +123,16 @@ def test_the_average_follows_the_generator_the_slower_the_longer():
     torch.testing.assert_close(made.averaged.linear.weight, share * first + (1 - share) * second)
 
 
-def test_a_resumed_training_equals_an_unbroken_one():
-    unbroken = training(*pair())
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_resumed_training_equals_an_unbroken_one(precision):
+    unbroken = training(*pair(), precision)
     for _ in range(4):
         unbroken.step()
-    broken = training(*pair())
+    broken = training(*pair(), precision)
     broken.step()
     broken.step()
     kept = copy.deepcopy(broken.state_dict())
-    resumed = training(*pair(seed=3))
+    resumed = training(*pair(seed=3), precision)
     resumed.load_state_dict(kept)
     resumed.step()
     resumed.step()
@@ -134,15 +144,25 @@ def test_a_resumed_training_equals_an_unbroken_one():
 def test_what_was_spent_is_counted_by_the_image():
     generator, discriminator = pair()
     calls = []
-    generator.register_forward_hook(lambda *_: calls.append("generator"))
-    discriminator.register_forward_hook(lambda *_: calls.append("discriminator"))
+    generator.register_forward_hook(lambda _, given, __: calls.extend(["generator"] * len(given[0])))
+    discriminator.register_forward_hook(lambda _, given, __: calls.extend(["discriminator"] * len(given[0])))
     source = copy.deepcopy(discriminator).requires_grad_(False)
     made = training(generator, discriminator, feedback=Feedback(source, 0.5))
     made.step()
     spent = made.spent
-    assert spent["generator_calls"] == 4 * calls.count("generator")
-    assert spent["forwards"] == 4 * len(calls)
+    assert spent["generator_calls"] == calls.count("generator")
+    assert spent["forwards"] == len(calls)
     assert spent["trained_on"] == 4 * 2
+
+
+def test_rounded_arithmetic_is_near_the_exact_one_and_leaves_weights_in_float32():
+    exact, rounded = training(*pair()), training(*pair(), "bfloat16")
+    for _ in range(3):
+        losses, others = exact.step(), rounded.step()
+    assert others.discriminator == pytest.approx(losses.discriminator, abs=0.02)
+    assert others.generator == pytest.approx(losses.generator, abs=0.02)
+    assert not same(state(exact.generator), state(rounded.generator))
+    assert {value.dtype for value in state(rounded.averaged)} == {torch.float32}
 
 
 def test_a_gan_needs_images():

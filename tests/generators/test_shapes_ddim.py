@@ -11,6 +11,7 @@ from qdgs.generators.base import generate
 from qdgs.generators.shapes_ddim import shapes_ddim
 from qdgs.judges.shape_cnn import ShapeCNN
 
+
 def test_without_weights_it_says_how_they_are_made(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     with pytest.raises(MissingModelError, match=r"python experiments/weights/shapes_ddim.py --out"):

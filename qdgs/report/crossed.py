@@ -6,10 +6,12 @@ from itertools import product
 from matplotlib.figure import Figure
 
 from qdgs.report.sheets import Pixels, mosaic
-from qdgs.report.style import FAINT, INK, SMALL, TITLE, blank, plain
+from qdgs.report.style import FAINT, INK, SMALL, TITLE, blank, plain, wrapped
 
 SIDE = 1.5
 """Inches of a field."""
+LETTERS = 120
+"""Letters of size 1 that an inch takes at the least."""
 
 
 def crossed_sheet(
@@ -32,9 +34,12 @@ def crossed_sheet(
         columns: Images in a row of a field.
     """
     rows, across = list(values[0]), ["/".join(parts) for parts in product(*values[1:])]
-    figure = blank(SIDE * len(across) + 0.9, (SIDE + 0.2) * len(rows) + 0.8)
+    width = SIDE * len(across) + 0.9
+    heading, note = (_fitting(text, width, size) for text, size in ((heading, TITLE), (note, SMALL)))
+    lines = heading.count("\n") + note.count("\n")
+    figure = blank(width, (SIDE + 0.2) * len(rows) + 0.8 + 0.2 * lines)
     table = figure.subplots(len(rows), len(across), squeeze=False)
-    figure.suptitle(plain(heading), x=0.01, ha="left", fontsize=TITLE, fontweight="bold", color=INK)
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=TITLE, fontweight="bold", color=INK)
     for (at, row), (place, column) in product(enumerate(rows), enumerate(across)):
         axes, group = table[at, place], f"{row}/{column}" if column else row
         tiles = [*fields.get(group, ())][: columns * columns]
@@ -47,5 +52,9 @@ def crossed_sheet(
             axes.set_title(plain(column.replace("/", " · ")), fontsize=SMALL + 1, color=INK)
         if place == 0:
             axes.set_ylabel(plain(row), fontsize=SMALL + 1, color=INK)
-    figure.supxlabel(plain(note), x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
     return figure
+
+
+def _fitting(text: str, inches: float, size: float) -> str:
+    return wrapped(text, int(LETTERS * inches / size))

@@ -44,3 +44,14 @@ def test_one_measure_makes_one_column():
 def test_names_are_drawn_as_they_stand(name):
     axes = drawn({}, {}, values=[(name,), ("a",)]).axes
     assert axes[0].get_ylabel().replace("\\$", "$") == name
+
+
+@pytest.mark.parametrize("across", [VALUES[:1], VALUES[:2], VALUES])
+def test_heading_and_note_lie_within_the_sheet(across):
+    heading = "The first 192 random samples, as the guide sorts them"
+    note = "the first images of each group, gated, clear of the cuts; under each field, how many there are"
+    figure = crossed_sheet({}, across, {}, heading, note)
+    figure.draw_without_rendering()
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x1 <= figure.bbox.x1

@@ -40,6 +40,29 @@ SHELL_WEIGHT = 5.0
 SHELL_WIDTH = 2.0
 
 
+@dataclass(frozen=True)
+class Shell:
+    """Where latents of the prior lie: their norms' mean ± 2 standard deviations.
+
+    Attributes:
+        norm: Mean norm of random latents.
+        norm_std: Its standard deviation.
+    """
+
+    norm: float
+    norm_std: float
+
+    def distance(self, latents: Tensor) -> Tensor:
+        """Squared distance `(n,)` of latents `(n, latent_dim)` from the shell, 0 on it."""
+        return latent_norm_loss(
+            latents, kind="shell", prior_norm=self.norm, prior_norm_std=self.norm_std, width=SHELL_WIDTH
+        )
+
+    def on(self, latents: Tensor) -> Tensor:
+        """Those latents that lie on it."""
+        return latents[self.distance(latents) == 0]
+
+
 @dataclass(frozen=True, eq=False)
 class Failures:
     """Images that the model got wrong and the judges accept.
@@ -102,10 +125,10 @@ class FailureScore:
 
         f = 50·(1 + tanh(log((1 − p)/p) / 4)) − 5·L_reg(z)
 
-    p is the probability that the model gives the right answer, L_reg the distance from the prior's shell.
-    What the gate rejects, or the teacher cannot read, is below 0: by how much its quality falls short
-    of the least that the gate accepted among random samples. The auditor is not
-    asked: it confirms what was found.
+    p is the probability that the model gives the right answer, L_reg the distance from the prior's shell; off
+    the shell f is below 50 whatever the model answers. What the gate rejects, or the teacher cannot read, is
+    below 0: by how much its quality falls short of the least that the gate accepted among random samples. The
+    auditor is not asked: it confirms what was found.
 
     Args:
         parts: Generator, guide and judges.
@@ -122,7 +145,7 @@ class FailureScore:
         accepted = pool.read["accepted"].to_numpy(bool)
         self._floor = float(quality[accepted].min()) if accepted.any() else float(quality.max())
         self._spread = float(quality.std()) or 1.0
-        self._norm, self._norm_std = norm_statistics(pool.latents)
+        self._shell = Shell(*norm_statistics(pool.latents))
         self._last: tuple[Tensor, NDArray[np.bool_]] | None = None
         self.suspects: list[Tensor] = []
 
@@ -132,16 +155,16 @@ class FailureScore:
         images = as_stored(check_images(generator(latents), len(latents), generator.image_size))
         measures = self._parts.scorer.guide.score(images).measures
         gate = self._parts.gate.judge(images)
-        told = gate if self._teacher is self._parts.gate else self._teacher.judge(images)
+        read = gate if self._teacher is self._parts.gate else self._teacher.judge(images)
         answers = self._reader.read([images])
-        truth = pd.Index(answers.values).get_indexer(pd.Index(told[self._attribute], dtype=object))
+        truth = pd.Index(answers.values).get_indexer(pd.Index(read[self._attribute], dtype=object))
         real = gate["accepted"].to_numpy(bool) & (truth >= 0) & ~answers.failed
         objective = np.where(real, _wrongness(answers, truth), self._shortfall(gate))
+        off = self._shell.distance(latents).cpu()
         self._last = latents.detach().cpu(), real & (answers.given != truth)
-        shell = latent_norm_loss(
-            latents, kind="shell", prior_norm=self._norm, prior_norm_std=self._norm_std, width=SHELL_WIDTH
-        )
-        return torch.from_numpy(objective).float().to(latents.device) - SHELL_WEIGHT * shell, measures
+        capped = torch.from_numpy(objective).float().clamp(max=FAILURE - 1)
+        told = torch.where(off > 0, capped - SHELL_WEIGHT * off, torch.from_numpy(objective).float())
+        return told.to(latents.device), measures
 
     def remember(self, rows: int) -> None:
         """Keep what looks like a failure among the first `rows` of the last call."""
@@ -176,9 +199,10 @@ def check_failures(parts: Parts) -> None:
 def search_failures(parts: Parts, reader: Reader, pool: Pool) -> Found:
     """Search for failures, and look for them among as many random samples.
 
-    Everything that the search shows the model counts, samples that it starts from included. Failures are
-    what all judges, the auditor among them, accept and agree on, and the model answers otherwise; of
-    near-duplicates, as the audit counts them, the first counts.
+    Everything that the search shows the model counts, samples that it starts from included. Failures, of the
+    search and of chance alike, lie on the prior's shell; all judges, the auditor among them, accept them and
+    agree on what they are, and the model answers otherwise; of near-duplicates, as the audit counts them
+    among as many random samples, the first counts.
 
     Args:
         parts: Generator, guide and judges.
@@ -194,11 +218,11 @@ def search_failures(parts: Parts, reader: Reader, pool: Pool) -> Found:
     search, wasted = _begun(parts, score)
     for _ in illuminate(search, settings.evaluations - wasted):
         pass
+    calls, shell = search.evaluations + wasted, Shell(*norm_statistics(pool.latents))
+    suspects, chance = shell.on(torch.cat(score.suspects)), _random_latents(parts, pool, calls)
     embedding = PixelEmbedding.fit(parts.images(pool.latents))
-    least = duplicate_distance(embedding.transform(parts.images(pool.latents)), DUPLICATE_QUANTILE)
-    suspects = torch.cat(score.suspects)
-    calls = search.evaluations + wasted
-    chance = _random_latents(parts, pool, calls)
+    least = duplicate_distance(embedding.transform(parts.images(chance)), DUPLICATE_QUANTILE)
+    chance = shell.on(chance)
     return Found(
         searched=_confirmed(parts, reader, suspects, embedding, least, calls),
         random=_confirmed(parts, reader, chance, embedding, least, calls),

@@ -47,6 +47,18 @@ def test_every_failure_is_one_that_judges_accept_and_the_model_gets_wrong(found,
     assert (told == found.searched.rows["answer"].to_numpy(object)).all()
 
 
+def test_failures_lie_on_the_prior_s_shell(found, parts, pool, biased):
+    norms = pool.latents.norm(dim=1)
+    least, most = norms.mean() - 2 * norms.std(), norms.mean() + 2 * norms.std()
+    for failures in (found.searched, found.random):
+        of = failures.latents.norm(dim=1)
+        assert least - 0.01 < of.min()
+        assert of.max() < most + 0.01
+    score = FailureScore(parts, biased, pool, parts.gate)
+    objective, _ = score(pool.latents[:64] * (6 / pool.latents[:64].norm(dim=1, keepdim=True)))
+    assert (objective < FAILURE).all()
+
+
 def test_the_search_finds_more_than_chance_at_as_many_calls(found):
     assert found.searched.calls == found.random.calls <= 512
     assert len(found.searched.rows) > 1.2 * len(found.random.rows)

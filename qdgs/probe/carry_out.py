@@ -103,7 +103,7 @@ def probe_model(
         settings=config.findings,
         confusion=None if restorer else confusion_of(parts),
         prior=prior_of(parts, pool),
-        right=None if restorer is None else np.arange(len(probe_set.groups)),
+        right=None if restorer is None else restorer.right,
     )
     watch(Step("probe: pairs", 2, 4, "parts"))
     matched = [] if config.pairs is None or restorer else kept.pairs(parts, pool, probe_set)

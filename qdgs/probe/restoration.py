@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,7 +22,10 @@ UNREADABLE = "unreadable"
 
 
 class Restorer:
-    """A model from images to images, as a classifier: its answer is the group that is read afterwards.
+    """A model from images to images, as a classifier: its answer is what is read of an image afterwards.
+
+    An answer is a value of every attribute, or "unreadable" where the judges reject the image, tell nothing
+    of that attribute, or differ on it: a face whose age is lost may look as light as before.
 
     What it gets is the image as its configuration says: resized to `image_size`, which for super-resolution
     is the small one, and in `range`. What it gives may have any size, in the same range.
@@ -38,7 +42,8 @@ class Restorer:
 
     def __init__(self, model: Probed, config: ProbedConfig, parts: Parts) -> None:
         self._model, self._config, self._parts = model, config, parts
-        self.values = (*group_names(parts.attributes), UNREADABLE)
+        self._told = {name: (*values, UNREADABLE) for name, values in parts.attributes.items()}
+        self.values = group_names(self._told)
 
     @property
     def reader(self) -> Reader:
@@ -48,13 +53,23 @@ class Restorer:
         )
         return Reader(Probed(self.groups, config, key=self._model.key), config, self.values)
 
+    @property
+    def right(self) -> NDArray[np.int64]:
+        """Position among `values` of each group that images were of before `(K,)`."""
+        return np.array([self.values.index(name) for name in group_names(self._parts.attributes)])
+
     def groups(self, images: Tensor) -> Tensor:
-        """The group of each restored image `(n, 3, height, width)`, one-hot `(n, groups + 1)`."""
-        read = self._parts.judge.judge(self.restored(images))
-        told = self._parts.problem().group_of(read)
-        told = told.where(read["accepted"].to_numpy(bool), None)
-        places = pd.Index(self.values).get_indexer(pd.Index(told.fillna(UNREADABLE), dtype=object))
-        return torch.eye(len(self.values))[torch.from_numpy(places)]
+        """What is read of each restored image `(n, 3, height, width)`, one-hot `(n, values)`."""
+        outputs = self._outputs(images)
+        read = self._parts.judge.judge(self._pixels(outputs, images))
+        accepted = read["accepted"].to_numpy(bool)
+        places = np.zeros(len(read), dtype=np.int64)
+        for name, values in self._told.items():
+            found = pd.Index(values).get_indexer(pd.Index(read[name], dtype=object))
+            places = places * len(values) + np.where(accepted & (found >= 0), found, len(values) - 1)
+        told = torch.eye(len(self.values))[torch.from_numpy(places)]
+        told[~outputs.isfinite().flatten(1).all(dim=1).cpu()] = torch.nan
+        return told
 
     def restored(self, images: Tensor) -> Tensor:
         """What the model makes of images `(n, 3, height, width)`, in [0, 1], of their size.
@@ -62,6 +77,9 @@ class Restorer:
         Raises:
             InputError: It gives something other than images.
         """
+        return self._pixels(self._outputs(images), images)
+
+    def _outputs(self, images: Tensor) -> Tensor:
         with torch.no_grad():
             outputs = self._model(images)
         if not isinstance(outputs, Tensor) or outputs.ndim != 4 or outputs.shape[:2] != images.shape[:2]:
@@ -70,8 +88,11 @@ class Restorer:
                 f"model: expected of a restorer images ({len(images)}, 3, height, width), got {got}; "
                 "name another model.task"
             )
+        return outputs.float()
+
+    def _pixels(self, outputs: Tensor, images: Tensor) -> Tensor:
         low, high = self._config.range
-        pixels = ((outputs.float() - low) / (high - low)).clamp(0, 1)
+        pixels = ((outputs.nan_to_num() - low) / (high - low)).clamp(0, 1)
         if pixels.shape[-2:] != images.shape[-2:]:
             size = (int(images.shape[-2]), int(images.shape[-1]))
             pixels = functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
@@ -87,15 +108,14 @@ def changes_table(answers: Answers, probe_set: ProbeSet, *, level: float = LEVEL
     """What every attribute became: `attribute, from, to, images, share, low, high`.
 
     Shares are of the images with the value `from` that the model answered; "unreadable" is what the judges
-    reject afterwards, or differ on.
+    reject afterwards, or of which they do not tell the attribute, or differ on it.
 
     Args:
-        answers: Groups after restoration.
+        answers: What is read after restoration.
         probe_set: Groups before.
         level: Coverage of the intervals.
     """
-    names = np.array([*probe_set.groups, "/".join([UNREADABLE] * len(probe_set.attributes))], dtype=object)
-    after = pd.Series(names[answers.given]).str.split("/", expand=True)
+    after = pd.Series(np.array(answers.values, dtype=object)[answers.given]).str.split("/", expand=True)
     there, rows = ~answers.failed, []
     for at, (attribute, values) in enumerate(probe_set.attributes.items()):
         before = probe_set.rows[f"group_{attribute}"].to_numpy(object)

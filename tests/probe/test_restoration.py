@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from qdgs.errors import InputError
 from qdgs.probe.carry_out import probe_model
 from qdgs.probe.models import load_probed
-from qdgs.probe.restoration import UNREADABLE, Restorer
+from qdgs.probe.restoration import UNREADABLE, Restorer, changes_table
 
 RESTORER = ("model.task=restorer", "failures=null")
 
@@ -50,7 +52,39 @@ def test_what_nobody_can_read_any_more_is_unreadable(parts, probe_set, config_of
     blank._call = torch.ones_like
     restorer = Restorer(blank, config.model, parts)
     answers = restorer.reader.read(parts.images(probe_set.latents[:4]))
-    assert [answers.values[place] for place in answers.given] == [UNREADABLE] * 4
+    assert [answers.values[place] for place in answers.given] == [f"{UNREADABLE}/{UNREADABLE}"] * 4
+
+
+def test_an_attribute_that_is_lost_takes_no_other_with_it(parts, probe_set, config_of):
+    config = config_of("probed:Reddener", *RESTORER, "model.options={strong: 0.0}")
+
+    class Colour:
+        """It reads colour alone."""
+
+        def __init__(self, judge):
+            self.judged, self.attributes = judge, judge.attributes
+
+        def judge(self, images):
+            return self.judged.judge(images).assign(shape=None)
+
+    restorer = Restorer(load_probed(config.model), config.model, replace(parts, judge=Colour(parts.judge)))
+    answers = restorer.reader.read(parts.images(probe_set.latents))
+    told = [answers.values[place] for place in answers.given]
+    assert told == [f"{color}/{UNREADABLE}" for color in probe_set.rows["group_color"]]
+    table = changes_table(answers, probe_set).set_index(["attribute", "from", "to"])["share"]
+    assert table[("color", "red", "red")] == table[("shape", "tall", UNREADABLE)] == 1.0
+
+
+def test_an_output_that_is_no_number_counts_as_a_failure(parts, probe_set, config_of, probed):
+    config = config_of("probed:Reddener", *RESTORER)
+    model = load_probed(config.model)
+    model._call = lambda images: torch.where(
+        probed.blueness(images)[:, None, None, None] > 0, torch.nan, images
+    )
+    answers = Restorer(model, config.model, parts).reader.read(parts.images(probe_set.latents[:64]))
+    blue = (probe_set.rows["group_color"] == "blue").to_numpy()[:64]
+    assert answers.failures == {"gave no finite output": int(blue.sum())}
+    assert (answers.failed == blue).all()
 
 
 def test_what_gives_no_images_is_refused(tmp_path, config_of):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,8 +20,10 @@ from qdgs.starter import STARTER
 from qdgs.values import Integer, Model, Real
 
 Positive = Annotated[Integer, Field(ge=1)]
-Columns = Annotated[Integer, Field(ge=0)] | list[Annotated[Integer, Field(ge=0)]]
+Column = Annotated[Integer, Field(ge=0)]
+Columns = Column | Annotated[list[Column], Field(min_length=1)]
 Channels = tuple[Real, Real, Real]
+Above = Annotated[Real, Field(gt=0.0)]
 CONFIGS = (".yaml", ".yml")
 EMBEDDED = "qdgs-mini"
 """The guide that needs no prompts of the user's: those of `qdgs init` are its words."""
@@ -48,7 +51,7 @@ class ProbedConfig(Model):
     image_size: Positive | None = None
     range: tuple[Real, Real] = (0.0, 1.0)
     mean: Channels | None = None
-    std: Channels | None = None
+    std: tuple[Above, Above, Above] | None = None
     batch_size: Annotated[Integer, Field(ge=1)] = 64
 
     @field_validator("judge", mode="before")
@@ -65,7 +68,22 @@ class ProbedConfig(Model):
             raise Mistake("options", "expected none, as they are handed to a target")
         if self.values is not None and len(self.values) < 2:
             raise Mistake("values", f"expected at least two, got {len(self.values)}")
+        twice = self._twice()
+        if twice is not None:
+            raise Mistake("values", f"expected every answer and every column once, got {twice!r} twice")
+        if self.range[0] >= self.range[1]:
+            raise Mistake("range", f"expected the lower end first, got {list(self.range)}")
         return self
+
+    def _twice(self) -> str | int | None:
+        """An answer, or a column, that is given twice."""
+        if self.values is None:
+            return None
+        columns = self.values.values() if isinstance(self.values, dict) else ()
+        every: list[str | int] = list(self.values) if isinstance(self.values, list) else []
+        for column in columns:
+            every.extend([column] if isinstance(column, int) else column)
+        return next((name for name, count in Counter(every).items() if count > 1), None)
 
     @property
     def who(self) -> str:

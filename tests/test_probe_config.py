@@ -88,3 +88,25 @@ def test_other_kinds_of_configuration_are_refused():
         load_probe("model.pt", guide=CONFIGS / "comparison-shapes.yaml")
     with pytest.raises(ConfigError, match="expected a mapping of keys to values, got list"):
         parse_probe([])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        (
+            "model.values=[triangle, triangle, square]",
+            "every answer and every column once, got 'triangle' twice",
+        ),
+        ("model.values={triangle: 0, square: 0}", "every answer and every column once, got 0 twice"),
+        (
+            "model.values={triangle: [0, 1], square: [2, 1]}",
+            "every answer and every column once, got 1 twice",
+        ),
+        ("model.values={triangle: [], square: 1}", "model.values"),
+        ("model.std=[0.5, 0.5, 0]", "model.std"),
+        ("model.range=[1, 1]", r"model.range: expected the lower end first, got \[1.0, 1.0\]"),
+    ],
+)
+def test_what_no_model_can_mean_is_refused(assignment, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_probe("model.pt", guide=SHAPES, overrides=[assignment])

@@ -164,7 +164,7 @@ class Reader:
         most = max(max(columns) for columns in self.columns or [[len(self.values) - 1]]) + 1
         wrong = logits.ndim != 2 or len(logits) != n or logits.shape[1] < most
         if wrong or (self.columns is None and logits.shape[1] != len(self.values)):
-            self._refuse(str(tuple(logits.shape)), n)
+            self._refuse(str(tuple(logits.shape)), n, most)
         return self._several(logits.float())
 
     def _two(self, logits: Tensor) -> Tensor:
@@ -187,9 +187,10 @@ class Reader:
             )
         return scores
 
-    def _refuse(self, got: str, n: int) -> NoReturn:
-        k = len(self.values)
+    def _refuse(self, got: str, n: int, most: int | None = None) -> NoReturn:
+        k = most or len(self.values)
         shapes = f"({n}, {k})" if k > 2 or self.columns else f"({n},), ({n}, 1) or ({n}, {k})"
+        shapes = f"{shapes} or more columns" if self.columns else shapes
         raise InputError(
             f"model: expected outputs {shapes} for {n} images and the answers {', '.join(self.values)}, got "
             f"{got}; say in model.values which answer each column is, or name another model.task"

@@ -147,7 +147,7 @@ class Neighbours:
         for _, rows in keys.groupby(keys).groups.items():
             of = self._told.loc[rows, attribute]
             for low, high in itertools.pairwise(names):
-                sides = (np.asarray(of.index[of == value], dtype=np.int64) for value in (low, high))
+                sides = (of.index[of == value].to_numpy(np.int64, copy=True) for value in (low, high))
                 yield next(sides), next(sides)
 
     def _assigned(self, attribute: str, low: Codes, high: Codes) -> tuple[Codes, int]:

@@ -52,6 +52,16 @@ def test_every_table_is_there_and_the_page_asks_nobody_for_anything(biased_folde
     assert load_probe(str(biased_folder / "config.yaml")).model.target == "probed:ByColor"
 
 
+def test_a_page_is_written_where_no_group_has_enough_images(tmp_path, config_of):
+    few = ["samples.images=8", "samples.pool=200", "findings.smallest=20", "pairs=null", "failures=null"]
+    out = tmp_path / "run"
+    probe_model(config_of("probed:ByColor", *few), out)
+    assert "effects" not in {path.stem for path in (out / "figures").iterdir()}
+    assert pd.read_csv(out / "probe.csv")[["error", "low", "high"]].isna().all(axis=None)
+    page = (out / "report.html").read_text()
+    assert page.count("fewer than the 20 that an interval takes") == 4
+
+
 def test_another_model_is_probed_with_the_same_images(folder, config_of):
     cards = {path.name: path.stat().st_mtime_ns for path in (folder / "kept").iterdir()}
     fair = probe_model(config_of("probed:ByShape", "failures=null"), folder)

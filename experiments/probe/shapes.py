@@ -10,7 +10,9 @@ blue triangle, whether they were trained at .98 or at .90.
     ranking.csv       classifier, bias, true_gap, probed_gap, cause, p: one row a classifier. `cause` is the
                       attribute that the probe names at the 5 % level (none where it names none), p is Holm's
     correlation.csv   seed, classifiers, spearman: probed against true gaps of the classifiers of a seed
-    failures.csv      what a search for failures finds of a .98 classifier, and chance at as many calls
+    failures.csv      classifier, model_calls, failures, distinct_failures, random_failures,
+                      random_distinct_failures, failure_ratio: what a search for failures finds of the most
+                      biased classifier of a seed, and chance at as many calls of the model
 
 One row after the other goes into the CSV; a second call does what is missing.
 
@@ -18,7 +20,6 @@ One row after the other goes into the CSV; a second call does what is missing.
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 
 from qdgs.config import load_config, plain
 from qdgs.datasets.drawing import COLORS, SHAPES, biased_shapes
@@ -52,11 +52,10 @@ from qdgs.training.classifier import ShapeClassifier
 from qdgs.training.deployed import save_classifier
 from qdgs.training.loop import train_classifier
 from qdgs.training.pixels import to_pixels, to_unit
+from shape_rows import COLUMNS, FAILURES, UNBIASED, Rows, classifier_name, correlations, csv_of, line_of, told
 
 HERE = Path(__file__).resolve().parent
 BIASES = (0.98, 0.95, 0.90, 0.85, 0.80)
-UNBIASED = 0.5
-COLUMNS = ["classifier", "bias", "true_gap", "probed_gap", "cause", "p"]
 TRAINING, WEIGHTS, TRUTH = range(300, 303)
 
 
@@ -219,7 +218,7 @@ def row_of(study: Study, bias: float, seed: int) -> dict[str, Any]:
     cause = examined.cause
     path = Path(str(config.model.path))
     return {
-        "classifier": f"{bias:.2f}_{seed}",
+        "classifier": classifier_name(bias, seed),
         "bias": bias,
         "true_gap": true_gap(path, seed, study.sizes),
         "probed_gap": told[0].change.value,
@@ -234,7 +233,7 @@ def failures_of(study: Study, seed: int) -> dict[str, Any]:
     parts = open_parts(config)
     reader = Reader(load_probed(config.model), config.model, parts.attributes["shape"])
     found = search_failures(parts, reader, study.kept(config).pool(parts))
-    return {"classifier": f"{max(BIASES):.2f}_{seed}", **found.summary}
+    return {"classifier": classifier_name(max(BIASES), seed), **found.summary}
 
 
 def images_of(study: Study, seed: int) -> int:
@@ -244,82 +243,25 @@ def images_of(study: Study, seed: int) -> int:
     return len(kept.probe_set(parts, kept.pool(parts)))
 
 
-def correlations(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlation of probed with true gaps, of the classifiers of each seed."""
-    seeds = rows["classifier"].str.rpartition("_")[2].astype(int)
-    told = []
-    for seed, of in rows.groupby(seeds):
-        if len(of) > 2:
-            rho = spearmanr(of["true_gap"], of["probed_gap"]).statistic
-            told.append({"seed": seed, "classifiers": len(of), "spearman": float(rho)})
-    return pd.DataFrame(told, columns=["seed", "classifiers", "spearman"])
-
-
 def carry_out(
     study: Study, cells: Sequence[tuple[float, int]], workers: int, *, failures: bool
-) -> pd.DataFrame:
-    """Do what is missing; every row is written when it is there."""
-    rows = _known(study.out / "ranking.csv", COLUMNS)
-    missing = [cell for cell in cells if f"{cell[0]:.2f}_{cell[1]}" not in set(rows["classifier"])]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Do what is missing, rows of ranking.csv and of failures.csv; every row is written when it is there."""
+    ranking, found = Rows(study.out / "ranking.csv", COLUMNS), Rows(study.out / "failures.csv", FAILURES)
+    missing = [cell for cell in cells if classifier_name(*cell) not in ranking.classifiers]
+    worst = [seed for bias, seed in cells if bias == max(BIASES) and failures]
+    unsearched = [seed for seed in worst if classifier_name(max(BIASES), seed) not in found.classifiers]
     with _pool(workers) as pool:
-        for done in as_completed(
-            [pool.submit(images_of, study, seed) for seed in sorted({s for _, s in missing})]
-        ):
+        seeds = sorted({*unsearched, *(seed for _, seed in missing)})
+        for done in as_completed([pool.submit(images_of, study, seed) for seed in seeds]):
             print(f"images: {done.result()}", flush=True)
-        waiting = [pool.submit(row_of, study, bias, seed) for bias, seed in missing]
-        searched = study.out / "failures.csv"
-        search = pool.submit(failures_of, study, cells[0][1]) if failures and not searched.exists() else None
+        waiting = {pool.submit(row_of, study, *cell): ranking for cell in missing}
+        waiting |= {pool.submit(failures_of, study, seed): found for seed in unsearched}
         for future in as_completed(waiting):
-            rows = pd.DataFrame([*rows.to_dict("records"), future.result()], columns=COLUMNS)
-            rows = rows.sort_values(["bias", "classifier"], ascending=[False, True], ignore_index=True)
-            _save(study.out / "ranking.csv", rows)
-            print(_line(future.result()), flush=True)
-        if search is not None:
-            _save(searched, pd.DataFrame([search.result()]))
-    _save(study.out / "correlation.csv", correlations(rows))
-    return rows
-
-
-def told(rows: pd.DataFrame, folder: Path) -> list[str]:
-    """The study in a few sentences."""
-    biased, fair = rows[rows["bias"] > UNBIASED], rows[rows["bias"] == UNBIASED]
-    lines = [
-        f"seed {row.seed}: rank correlation {row.spearman:.3f} over {row.classifiers} classifiers"
-        for row in correlations(rows).itertuples()
-    ]
-    lines.append(
-        f"colour is named of {(biased['cause'] == 'color').sum()} of {len(biased)} biased classifiers"
-    )
-    lines.append(f"nothing is named of {(fair['cause'] == 'none').sum()} of {len(fair)} unbiased ones")
-    if (folder / "failures.csv").exists():
-        found = pd.read_csv(folder / "failures.csv").iloc[0]
-        ratio = found["failure_ratio"]
-        lines.append(
-            f"{found['distinct_failures']:.0f} distinct failures in {found['model_calls']:.0f} calls, "
-            f"{found['random_distinct_failures']:.0f} among as many random images"
-            + ("" if math.isnan(ratio) else f": {ratio:.1f} times as many")
-        )
-    return lines
-
-
-def _line(row: dict[str, Any]) -> str:
-    return (
-        f"{row['classifier']}  true gap {row['true_gap']:.3f}  probed {row['probed_gap']:.3f}  "
-        f"cause {row['cause']}  p {row['p']:.2g}"
-    )
-
-
-def _known(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=list(columns))
-    rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    if list(rows.columns) != list(columns):
-        raise InputError(f"{path}: expected rows of this study, got something else; choose another --out")
-    return rows
-
-
-def _save(path: Path, rows: pd.DataFrame) -> None:
-    write_text(path, rows.to_csv(index=False, float_format="%.6g"))
+            waiting[future].add(future.result())
+            print(line_of(future.result()), flush=True)
+    write_text(study.out / "correlation.csv", csv_of(correlations(ranking.frame)))
+    return ranking.frame, found.frame
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -353,8 +295,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = Study(QUICK if given.quick else FULL, given.out, given.config, given.classifiers)
     cells = [(bias, seed) for seed in range(seeds) for bias in BIASES]
     cells += [(UNBIASED, seed) for seed in range(fair)]
-    rows = carry_out(study, cells, given.workers, failures=True)
-    print("\n".join(told(rows, given.out)))
+    print("\n".join(told(*carry_out(study, cells, given.workers, failures=True))))
 
 
 if __name__ == "__main__":

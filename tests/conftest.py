@@ -30,6 +30,7 @@ TOGETHER = {
     "tests/comparison/test_compare.py": "a comparison",
     "tests/comparison/test_page.py": "a comparison",
     "tests/experiments/test_algorithms.py": "a study of algorithms",
+    "tests/experiments/test_probe_restoration.py": "a study of restorers",
     "tests/probe/test_carry_out.py": "a probe",
     "tests/probe/test_restoration.py": "a probe of a restorer",
     "tests/report/test_browser.py": "a report and a browser",

@@ -250,7 +250,10 @@ def pictures(study: Study, parts: Parts, probe_set: ProbeSet) -> Figure:
         axes[0, across].set_title(name, fontsize=SMALL_TYPE)
         for down, pixels in enumerate(as_pixels(shown)):
             axes[down, across].imshow(pixels, interpolation="nearest")
-            axes[down, across].set_axis_off()
+            axes[down, across].set(xticks=[], yticks=[])
+            axes[down, across].spines[:].set_visible(False)
+    for one, group in zip(axes[:, 0], probe_set.rows["group"].iloc[rows], strict=True):
+        one.set_ylabel(group.replace("/", "\n"), rotation=0, ha="right", va="center", fontsize=SMALL_TYPE)
     return figure
 
 

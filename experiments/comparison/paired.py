@@ -33,6 +33,7 @@ import pandas as pd
 import torch
 
 from paired_task import ATTRIBUTES, TARGETS, PairedTask, Pictures, Remembering, TurningJudge
+from qdgs.comparison.tables import verdict
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError, QdgsError
 from qdgs.fairness.classification import classification_metrics, paired_interval
@@ -185,9 +186,9 @@ def verdicts(table: pd.DataFrame, arm: str = "pairs") -> list[str]:
         sign = 1 if row.metric == "average_precision" else -1
         room = sign * row.difference + MOST[row.metric]
         least = min(sign * row.low, sign * row.high) + MOST[row.metric]
-        held = "holds in the mean, the interval does not settle it" if room >= 0 else "does not hold"
-        held = "holds" if least >= 0 else held
-        told.append(f"{row.target}, {row.metric}: {arm} {row.difference:+.3f} against base: {held}")
+        told.append(
+            f"{row.target}, {row.metric}: {arm} {row.difference:+.3f} against base: {verdict(room, least)}"
+        )
     return told
 
 

@@ -164,7 +164,7 @@ def _bounded(values: pd.Series, endpoint: EndpointConfig, bound: float) -> str:
     found = paired_interval(values, np.zeros(len(values)))
     return (
         f"{endpoint.metric}: {endpoint.method} has {found.value:.3f}{_ends(found, '.3f')}, "
-        f"wanted at most {bound:g}: {_verdict(bound - found.value, bound - found.high)}"
+        f"wanted at most {bound:g}: {verdict(bound - found.value, bound - found.high)}"
     )
 
 
@@ -181,10 +181,10 @@ def _against(table: pd.DataFrame, endpoint: EndpointConfig, rival: str, sign: in
     both = table[[endpoint.method, rival]].dropna()
     ours, theirs = (sign * both[name].to_numpy(float) for name in both)
     gain = paired_interval(ours, theirs)
-    verdict = _verdict(gain.value + endpoint.margin, gain.low + endpoint.margin)
+    said = verdict(gain.value + endpoint.margin, gain.low + endpoint.margin)
     return (
         f"{endpoint.metric}: {endpoint.method} is better than {rival} by {gain.value:+.3f}"
-        f"{_ends(gain, '+.3f')}, wanted at least {0 - endpoint.margin:g}: {verdict}"
+        f"{_ends(gain, '+.3f')}, wanted at least {0 - endpoint.margin:g}: {said}"
     )
 
 
@@ -192,8 +192,13 @@ def _ends(estimate: Estimate, form: str) -> str:
     return "" if math.isnan(estimate.low) else f" ({estimate.low:{form}} to {estimate.high:{form}})"
 
 
-def _verdict(room: float, least: float) -> str:
-    """Of how far a mean is on the right side, and the worse end of its interval (NaN where it has none)."""
+def verdict(room: float, least: float) -> str:
+    """What is said of an endpoint.
+
+    Args:
+        room: How far the mean is on the right side.
+        least: The same of the worse end of its interval, NaN where it has none.
+    """
     if math.isnan(least):
         return ("holds" if room >= 0 else "does not hold") + " on this one seed, which settles nothing"
     if least >= 0:

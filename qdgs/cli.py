@@ -7,12 +7,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdgs.console import do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
+from qdgs.console import begun, do_stage, kind_of, open_dataset, open_run, progress_bar, tell_warnings
 from qdgs.errors import InputError, QdgsError, is_out_of_memory
 from qdgs.options import Config, Device, Log, Out, RunFolder, Set, Shard, device_of
 from qdgs.probe_cli import amplification, probe
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # Some versions of typer bring a click of their own.
 UsageError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 DONE, FAILED, INPUT_IS_WRONG, INTERRUPTED = 0, 1, 2, 130
+GOES_ON_ITSELF = {"compare", "recognition", "probe", "sweep"}
+"""Commands that, given again, go on where they stopped."""
+KEEPS_NOTHING = {"amplification"}
 
 app = typer.Typer(
     help="Turn a biased image generator into a balanced training set.",
@@ -74,17 +78,22 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail("there is not enough memory; take fewer cells, a smaller batch or fewer images", FAILED)
     if code == INTERRUPTED:
-        given = sys.argv[1:] if arguments is None else arguments
-        goes_on_itself = {"recognition", "probe", "sweep"} & set(given[:1])
-        again = "the same command" if goes_on_itself else "qdgs resume RUN"
-        return _fail(f"interrupted; what was done is saved, go on with {again}", INTERRUPTED)
+        return _fail(_interrupted(sys.argv[1:] if arguments is None else arguments), INTERRUPTED)
     return code if isinstance(code, int) else DONE
+
+
+def _interrupted(given: Sequence[str]) -> str:
+    if KEEPS_NOTHING & set(given[:1]):
+        return "interrupted; nothing was written"
+    again = "the same command" if GOES_ON_ITSELF & set(given[:1]) else "qdgs resume RUN"
+    return f"interrupted; what was done is saved, go on with {again}"
 
 
 @app.command()
 def run(config: Config, out: Out = None, set_: Set = None, device: Device = "auto", log: Log = None) -> None:
     """Do every stage: search, flatten, render, audit, report, export."""
-    _complete(_created(config, out, set_), device, log)
+    with begun(config, out, set_) as there:
+        _complete(there, device, log)
 
 
 @app.command()
@@ -126,8 +135,9 @@ def search(
     log: Log = None,
 ) -> None:
     """Search the generator's latents; an interrupted search goes on where it stopped."""
-    there = open_run(target, set_) if target.is_dir() else _created(target, out, set_)
-    do_stage(there, "search", device, log=log, anew=anew)
+    taken_up = nullcontext(open_run(target, set_)) if target.is_dir() else begun(target, out, set_)
+    with taken_up as there:
+        do_stage(there, "search", device, log=log, anew=anew)
 
 
 @app.command()
@@ -249,13 +259,6 @@ def doctor() -> None:
 for command in (certify, export, merge, watch, init, schema):
     app.command()(command)
 app.command("top-up")(top_up)
-
-
-def _created(config: Path, out: Path | None, overrides: list[str] | None) -> Run:
-    from qdgs.config import load_config
-    from qdgs.run import Run
-
-    return Run.create(load_config(config, overrides or ()), out or Path("runs") / config.stem)
 
 
 def _complete(there: Run, device: str, log: list[str] | None) -> None:

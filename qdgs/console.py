@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,39 @@ def progress_bar() -> Bar:
     from qdgs.display import Bar
 
     return Bar(sys.stderr)
+
+
+@contextmanager
+def begun(config: Path, out: Path | None, overrides: list[str] | None) -> Iterator[Run]:
+    """A run that is begun, or taken up where it is there.
+
+    One that is refused before its search begins, for its generator or a judge that cannot be had, say, leaves
+    nothing behind that this made: neither its files nor the folders on the way to them.
+
+    Raises:
+        InputError: The configuration does not hold, or the folder holds something else.
+    """
+    from qdgs.config import load_config
+    from qdgs.run import Run
+
+    loaded, folder = load_config(config, overrides or ()), out or Path("runs") / config.stem
+    taken_up = (folder / "config.yaml").exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    there = Run.create(loaded, folder)
+    try:
+        yield there
+    except Exception:
+        if not taken_up and not there.searched:
+            _withdraw(folder, made)
+        raise
+
+
+def _withdraw(folder: Path, made: Sequence[Path]) -> None:
+    for name in ("config.yaml", "stages.json"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # something else has come to lie there
+        for path in made:
+            path.rmdir()
 
 
 def open_run(folder: Path, overrides: list[str] | None) -> Run:

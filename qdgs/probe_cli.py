@@ -51,7 +51,9 @@ def probe(
         typer.echo(f"warning: {sentence}", err=True)
     cause = found.examined.cause
     told = (
-        "no attribute moves it" if cause is None else f"{cause.effect.attribute} moves it (p {cause.p:.2g})"
+        "no attribute is found to move it"
+        if cause is None
+        else f"{cause.effect.attribute} moves it (p {cause.p:.2g})"
     )
     typer.echo(f"{folder}: {told}; see {folder / TABLE} and {folder / 'report.html'}")
 
@@ -88,11 +90,14 @@ def amplification(
             device=device_of(device),
             watch=bar.watch,
         )
+    excess = found.excess
     told = (
-        f"the bias is {found.verdict} (discrepancy {found.excess.value:+.3f}, {found.excess.low:+.3f} to "
-        f"{found.excess.high:+.3f})"
+        f"the bias is {found.verdict}, as far as these images tell (discrepancy {excess.value:+.3f}, "
+        f"{excess.low:+.3f} to {excess.high:+.3f})"
     )
     copied = "" if found.copying is None else f"; data-copying score {found.copying.score:+.1f}"
+    for sentence in found.warnings:
+        typer.echo(f"warning: {sentence}", err=True)
     typer.echo(f"{folder}: {told}{copied}; see {folder / TABLE}")
     if found.copying is not None and found.copying.copies:
         typer.echo("warning: samples are nearer to training images than unseen images are", err=True)

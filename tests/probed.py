@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -69,6 +70,13 @@ class Detector:
 
     def __call__(self, images: Tensor) -> Sequence[list[int]]:
         return [[0, 0, 8, 8] if red else [] for red in (blueness(images) < 0).tolist()]
+
+
+class Finder:
+    """It finds something in every image; scores as an array of numpy."""
+
+    def __call__(self, images: Tensor) -> np.ndarray:
+        return np.ones(len(images))
 
 
 class Reddener(nn.Module):

@@ -125,7 +125,27 @@ def test_a_wrong_configuration_is_one_sentence_and_leaves_no_search(command, tmp
     assert (code, out) == (2, "")
     assert is_one_sentence(err)
     assert err.startswith(f"qdgs: {start}")
-    assert not (tmp_path / "run" / "search").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command_name", ["run", "search"])
+def test_a_run_refused_for_its_parts_leaves_what_was_there_as_it_was(
+    command, tmp_path, tiny_config, command_name
+):
+    there, refused = tmp_path / "there", "--set=judges.auditor=no-such-judge"
+    there.mkdir()
+    code, _, err = command(command_name, tiny_config, refused, "--out", there / "new" / "run")
+    assert code == 2
+    assert is_one_sentence(err)
+    assert list(there.iterdir()) == []
+    Run.create(load_config(tiny_config, [refused.removeprefix("--set=")]), there / "run")
+    (there / "notes.txt").write_text("mine")
+    kept = (there / "run" / "config.yaml").read_bytes()
+    assert command(command_name, tiny_config, refused, "--out", there / "run")[0] == 2
+    assert (there / "run" / "config.yaml").read_bytes() == kept
+    (tmp_path / "empty").mkdir()
+    assert command(command_name, tiny_config, refused, "--out", tmp_path / "empty")[0] == 2
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,26 @@ def values_of(words: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[
     return values
 
 
+def words_in(file: Path) -> list[str]:
+    """The words of a file.
+
+    Raises:
+        InputError: There is no such file, or it is no text.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: expected a file of words, got none; write a word an image into it")
+    try:
+        return file.read_text(encoding="utf-8").split()
+    except (ValueError, OSError):
+        raise InputError(f"{file}: expected words as text in UTF-8, got something else") from None
+
+
 def write_labels(run: Run, codes: Path, out: Path, by: str = "a person") -> int:
     """The file that `qdgs certify` reads; how many labels it has."""
     manifest = read_manifest(run.path / MANIFEST)
     order = offered(manifest.rows, run.config.seed)
     asked = {name: group.names for name, group in asked_groups(run.config.dataset).items()}
-    given = values_of(codes.read_text().split(), asked)
+    given = values_of(words_in(codes), asked)
     if len(given) > len(order):
         raise InputError(f"{codes}: expected at most {len(order)} words, got {len(given)}")
     ids = manifest.rows["id"].iloc[order[: len(given)]]

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labelling import COLUMNS, ROWS, sheet, values_of
+from labelling import COLUMNS, ROWS, sheet, values_of, words_in
 from qdgs.compare_config import load_compare
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError, QdgsError
@@ -46,8 +46,15 @@ ORDER, SHARES = 3, 4
 
 
 def rows_of(study: Path, method: str, seed: int) -> pd.DataFrame:
-    """The manifest of a method's set."""
-    return read_frame(study / "comparison" / "cells" / str(seed) / f"{method}.parquet", "study")
+    """The manifest of a method's set.
+
+    Raises:
+        InputError: The study has none.
+    """
+    path = study / "comparison" / "cells" / str(seed) / f"{method}.parquet"
+    if not path.is_file():
+        raise InputError(f"{path}: expected the set of {method}, got none; run study.py first")
+    return read_frame(path, "compare")
 
 
 def draw(study: Path, seed: int, images: int) -> pd.DataFrame:
@@ -88,13 +95,30 @@ def write_sheets(study: Path, out: Path, seed: int, images: int) -> list[Path]:
     ]
 
 
+def order_in(file: Path) -> pd.DataFrame:
+    """Which images stand on the sheets: `method`, `row`, `seed`.
+
+    Raises:
+        InputError: There is no such file, or it is something else.
+    """
+    if not file.is_file():
+        raise InputError(f"--order: expected order.csv of the sheets at {file}, got none; draw them first")
+    try:
+        order = pd.read_csv(file)
+    except (ValueError, OSError):  # of pandas and of text that is none
+        order = pd.DataFrame()
+    if not len(order) or not {"method", "row", "seed"} <= set(order.columns):
+        raise InputError(f"{file}: expected rows of method, row and seed, as `sheets` writes them")
+    return order
+
+
 def seen_in(file: Path, images: int) -> pd.DataFrame:
     """What a file of words says of each image, missing where it tells nothing.
 
     Raises:
-        InputError: The file has another number of words, or one that says something else.
+        InputError: There is no such file, it has another number of words, or one that says something else.
     """
-    words = file.read_text(encoding="utf-8").split()
+    words = words_in(file)
     if len(words) != images:
         raise InputError(f"{file}: expected {images} words, got {len(words)}")
     return pd.DataFrame(values_of(words, ASKED), dtype=object)
@@ -151,7 +175,7 @@ def agreement(told: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 def read(given: argparse.Namespace) -> None:
     """Write what the words say."""
-    order = pd.read_csv(given.order)
+    order = order_in(given.order)
     told = {file.stem: seen_in(file, len(order)) for file in given.words}
     found = table(given.study, order, told)
     write_text(given.out, found.to_csv(index=False, float_format="%.6g"))

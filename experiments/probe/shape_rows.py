@@ -113,7 +113,10 @@ def line_of(row: dict[str, Any]) -> str:
 def _known(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(columns))
-    rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    try:
+        rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except ValueError:  # an empty file, or no text
+        rows = pd.DataFrame()
     if list(rows.columns) != list(columns):
         raise InputError(f"{path}: expected rows of this study, got something else; choose another --out")
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 BATCH = 256
 SAMPLES, DRAWS, REGIONS = range(2000, 2003)
 TABLE = "amplification.csv"
+UNREADABLE = 0.2
+"""Share of images of no group from which on readers are warned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,17 @@ class Amplification:
         if self.excess.excludes(0.0):
             return "amplified" if self.excess.value > 0 else "reduced"
         return "kept"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the shares say less than they seem to, a sentence each."""
+        data, generated = self.unreadable
+        if max(data, generated) <= UNREADABLE:
+            return ()
+        return (
+            f"the judges tell no group of {100 * data:.0f} % of the training images and "
+            f"{100 * generated:.0f} % of the samples; shares are over the others",
+        )
 
     @property
     def table(self) -> pd.DataFrame:
@@ -109,7 +123,11 @@ def compare_counts(
 ) -> Amplification:
     """Shares, ratios and the excess of bias from the counts of groups.
 
-    Intervals are of the Dirichlet posterior of either side's shares under Jeffreys' prior.
+    Intervals are of the Dirichlet posterior of either side's shares under Jeffreys' prior. Shares of few
+    images are farther from even ones by chance alone: for the excess of bias both sides are drawn as of as
+    many images as the smaller one has, and its value is that of discrepancies d without what chance adds,
+
+        d² = max(0, ‖p̂ − u‖² − (1 − ‖p̂‖²)/(n − 1)).
 
     Args:
         data: Training images of each group `(K,)`.
@@ -132,7 +150,13 @@ def compare_counts(
         normalize(rng.standard_gamma(counts + 0.5, size=(RESAMPLES, len(groups))))
         for counts in (data, generated)
     ]
-    distances = [share_numbers(of, uniform)["fairness_discrepancy"] for of in (*shares, *drawn)]
+    fewer = min(data.sum(), generated.sum())
+    alike = [
+        normalize(rng.standard_gamma(counts * (fewer / counts.sum()) + 0.5, size=(RESAMPLES, len(groups))))
+        for counts in (data, generated)
+    ]
+    noisy = [share_numbers(of, uniform)["fairness_discrepancy"] for of in alike]
+    excess = _discrepancy(generated) - _discrepancy(data)
     ratios = np.divide(shares[1], shares[0], out=np.full(len(groups), np.nan), where=shares[0] > 0)
 
     def told(values: Array, draws: Array) -> tuple[Estimate, ...]:
@@ -145,10 +169,18 @@ def compare_counts(
         data=told(shares[0], drawn[0]),
         generated=told(shares[1], drawn[1]),
         ratio=told(ratios, drawn[1] / drawn[0]),
-        excess=percentile_interval(float(distances[1] - distances[0]), distances[3] - distances[2], level),
+        excess=percentile_interval(excess, noisy[1] - noisy[0], level),
         unreadable=unreadable,
         copying=copying,
     )
+
+
+def _discrepancy(counts: Array) -> float:
+    """Distance of shares from even ones, without what chance adds to it."""
+    shares, n = normalize(counts), float(counts.sum())
+    square = float(np.sum((shares - 1 / len(counts)) ** 2))
+    noise = (1 - float(np.sum(shares**2))) / (n - 1) if n > 1 else square
+    return math.sqrt(max(0.0, square - noise))
 
 
 def amplification(
@@ -173,8 +205,13 @@ def amplification(
         watch: Told after each part.
 
     Raises:
-        InputError: A folder holds no images, or the judges read none.
+        InputError: A folder holds no images, or the judges read none, or `out` is a file.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder, got a file; choose another --out")
+    for folder in (data, held_out):
+        if folder is not None:
+            _images_in(folder)
     parts = open_parts(config, device=device)
     embedding = PixelEmbedding.fit(read_folder(data, parts.generator.image_size))
     watch(Step("amplification", 0, 3, "sets"))
@@ -214,13 +251,18 @@ def read_folder(folder: Path, size: int) -> Iterator[Tensor]:
     Raises:
         InputError: There is no such folder, it holds no image, or one cannot be read.
     """
+    paths = _images_in(folder)
+    for start in range(0, len(paths), BATCH):
+        yield torch.cat([_square(path, size) for path in paths[start : start + BATCH]])
+
+
+def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of images, got none")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), got none")
-    for start in range(0, len(paths), BATCH):
-        yield torch.cat([_square(path, size) for path in paths[start : start + BATCH]])
+    return paths
 
 
 def _square(path: Path, size: int) -> Tensor:

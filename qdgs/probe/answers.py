@@ -70,6 +70,12 @@ class Answers:
         return len(told) > 1 and bool((np.ptp(told, axis=0) < 1e-4).all())
 
     @property
+    def only(self) -> str | None:
+        """The answer that it gives of every image; None where it gives several, or of one image alone."""
+        given = self.given[~self.failed]
+        return self.values[given[0]] if len(given) > 1 and (given == given[0]).all() else None
+
+    @property
     def failures(self) -> dict[str, int]:
         """Reason → images, the most frequent first."""
         told = pd.Series(self.reasons[self.failed], dtype=object).value_counts()

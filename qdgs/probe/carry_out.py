@@ -86,7 +86,10 @@ def probe_model(
     if searches:
         check_failures(parts)
     _look(reader, parts)
-    write_text(out / CONFIG, dump_probe(config))
+    if not (
+        out / CONFIG
+    ).is_file():  # that of an earlier probe stays beside its tables until there are others
+        write_text(out / CONFIG, dump_probe(config))
     kept = Kept(out / "kept", config)
     watch(Step("probe: images", 0, 4, "parts"))
     pool = kept.pool(parts)
@@ -160,6 +163,11 @@ def _notes(parts: Parts, probe_set: ProbeSet, config: ProbeConfig) -> tuple[str,
             f"known {' and '.join(confusion.attributes)}."
         )
     alone = len(parts.judge.judges) == 1
+    if confusion is not None and not alone:
+        judged += (
+            " Groups are what all judges agree on, which is right at least as often: correction and "
+            "intervals are rather too large than too small."
+        )
     agreed = (
         f"{who} alone says which group an image is of."
         if alone
@@ -185,6 +193,7 @@ def _write(probe: Probe, answers: Answers, probe_set: ProbeSet, changes: pd.Data
         tables["failures.csv"] = probe.failures.table
     if changes is not None:
         tables["changes.csv"] = changes
+    write_text(out / CONFIG, dump_probe(probe.config))
     for name, table in tables.items():
         write_text(out / name, table.to_csv(index=False, float_format="%.6g"))
     told = {f"p_{value}": answers.probabilities[:, at] for at, value in enumerate(answers.values)}

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from qdgs.fairness.intervals import LEVEL, Array, Estimate
 
 Codes = NDArray[np.int64]
 RIGHT = "right answer"
+SMALLEST = float(np.finfo(np.float64).tiny)
+SATURATED = 0.01
+"""Probabilities nearer than this to 0 or 1 are as good as counts of answers."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Effect:
         high: The value that it moves to.
         change: Mean over strata of the mean probability at `high` less that at `low`, with its interval.
         error: Standard error of the change.
+        freedom: Degrees of freedom of that error.
         strata: Combinations of the other attributes with enough images on both sides.
         missing: Those without.
     """
@@ -38,21 +42,22 @@ class Effect:
     high: str
     change: Estimate
     error: float
+    freedom: float
     strata: int
     missing: int
 
     def p_value(self, margin: float) -> float:
-        """Of |change| ≤ margin, normal; 1 where nothing can be told.
+        """Of |change| ≤ margin, from Student's t; 1 where nothing can be told.
 
-        Φ(−(|Δ| − margin)/σ) + Φ(−(|Δ| + margin)/σ): the least favourable case at the margin, and the usual
-        two-sided test at a margin of 0.
+        T(−(|Δ| − margin)/σ) + T(−(|Δ| + margin)/σ): the least favourable case at the margin, and Welch's
+        two-sided test at a margin of 0. What is below the smallest number of floating point (2.2e-308) is
+        told as that: a p-value is never 0.
         """
         size = abs(self.change.value)
         if math.isnan(size):
             return 1.0
-        if self.error == 0:
-            return float(size <= margin)
-        return float(min(1.0, norm.sf((size - margin) / self.error) + norm.sf((size + margin) / self.error)))
+        ends = np.array([size - margin, size + margin]) / self.error
+        return float(np.clip(student_t.sf(ends, self.freedom).sum(), SMALLEST, 1.0))
 
 
 @dataclass(frozen=True)
@@ -86,33 +91,58 @@ def effect_of(
 
         Δ = 1/S Σ_s (mean over s at `high` − mean over s at `low`)
 
+    The error is Welch's, its degrees of freedom Satterthwaite's over all sides of all strata. Numbers that
+    are all (nearly) 0 or 1, or all the same, have at least the variance of a proportion with one image more
+    of either kind: that twenty images are answered alike does not show that every one would be.
+
     Args:
         attribute: Its name.
         places: Position of each image's value `(n,)`.
         values: The attribute's values.
         pair: Positions of the two values, low and high.
         strata: Combination of everything else that is held equal `(n,)`.
-        numbers: What is to change `(n,)`; NaN where the model failed.
+        numbers: What is to change, in [0, 1] `(n,)`; NaN where the model failed.
         answer: What the number is the probability of.
         smallest: Images that either side of a stratum must have.
         level: Coverage.
+
+    References:
+        Welch (1947), The generalization of "Student's" problem; Agresti and Caffo (2000), Simple and
+        effective confidence intervals for proportions and differences of proportions.
     """
     there = np.isfinite(numbers)
-    differences, variances, missing = [], [], 0
+    differences, sides_of, missing = [], [], 0
     for stratum in np.unique(strata):
         sides = [numbers[there & (strata == stratum) & (places == side)] for side in pair]
         if min(len(side) for side in sides) < max(smallest, 2):
             missing += 1
             continue
         differences.append(sides[1].mean() - sides[0].mean())
-        variances.append(sum(side.var(ddof=1) / len(side) for side in sides))
+        sides_of += sides
     low, high = (values[side] for side in pair)
     if not differences:
-        return Effect(attribute, answer, low, high, Estimate(math.nan), math.nan, 0, missing)
-    change, error = float(np.mean(differences)), math.sqrt(float(np.sum(variances))) / len(differences)
-    half = float(norm.ppf(0.5 + level / 2)) * error
-    told = Estimate(change, change - half, change + half)
-    return Effect(attribute, answer, low, high, told, error, len(differences), missing)
+        return Effect(attribute, answer, low, high, Estimate(math.nan), math.nan, math.nan, 0, missing)
+    change, (error, freedom) = float(np.mean(differences)), _error(sides_of)
+    half = float(student_t.ppf(0.5 + level / 2, freedom)) * error
+    told = Estimate(change, max(-1.0, change - half), min(1.0, change + half))
+    return Effect(attribute, answer, low, high, told, error, freedom, len(differences), missing)
+
+
+def _error(sides: Sequence[Array]) -> tuple[float, float]:
+    """Standard error of the mean over strata of differences, two sides each, and its degrees of freedom."""
+    variances = np.array([_variance(side) for side in sides])
+    shares = variances / variances.sum()
+    freedom = 1 / float(np.sum(shares**2 / np.array([len(side) - 1 for side in sides])))
+    return math.sqrt(float(variances.sum())) / (len(sides) // 2), freedom
+
+
+def _variance(side: Array) -> float:
+    """Variance of the mean of numbers in [0, 1] `(n,)`."""
+    n, sample = len(side), float(side.var(ddof=1)) / len(side)
+    if np.minimum(side, 1 - side).max() > SATURATED and np.ptp(side) > 0:
+        return sample
+    share = (float(side.sum()) + 1) / (n + 2)
+    return max(sample, share * (1 - share) / (n + 2))
 
 
 def effects(

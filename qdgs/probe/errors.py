@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from qdgs.fairness.correction import confusion_counts, correct_shares
 from qdgs.fairness.intervals import LEVEL, Array, Estimate, percentile_interval, proportion
@@ -60,7 +61,12 @@ class WorstGroup:
     group: str | None
     chosen: float
     error: Estimate
-    others: float
+    others: Estimate
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it is worse than the others: the two intervals are apart."""
+        return self.error.low > self.others.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,16 +221,30 @@ def worst_group(
     second = _shares(codes, wrong, answered & (halves == 1), len(groups), smallest // 2)
     both = np.isfinite(first) & np.isfinite(second)
     if not both.any():
-        return WorstGroup(None, math.nan, Estimate(math.nan), math.nan)
+        return WorstGroup(None, math.nan, Estimate(math.nan), Estimate(math.nan))
     worst = int(np.argmax(np.where(both, first, -1.0)))
     rows = answered & (halves == 1) & (codes == worst)
-    rest = both & (np.arange(len(groups)) != worst)
+    others = [answered & (halves == 1) & (codes == group) for group in np.flatnonzero(both) if group != worst]
     return WorstGroup(
         group=groups[worst],
         chosen=float(first[worst]),
         error=proportion(int(wrong[rows].sum()), int(rows.sum()), level),
-        others=float(second[rest].mean()) if rest.any() else math.nan,
+        others=_mean_share([wrong[of] for of in others], level),
     )
+
+
+def _mean_share(parts: Sequence[NDArray[np.bool_]], level: float) -> Estimate:
+    """Mean of shares, each part counting the same, with its interval.
+
+    The variance of a share is that with one image more of either kind (Agresti and Caffo, 2000).
+    """
+    if not parts:
+        return Estimate(math.nan)
+    mean = float(np.mean([part.mean() for part in parts]))
+    shrunk = np.array([(part.sum() + 1) / (len(part) + 2) for part in parts])
+    variances = shrunk * (1 - shrunk) / np.array([len(part) + 2 for part in parts])
+    half = float(norm.ppf(0.5 + level / 2)) * math.sqrt(float(variances.sum())) / len(parts)
+    return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def _corrected(
@@ -233,7 +253,8 @@ def _corrected(
     places = np.arange(len(counts))
     value = 1 - _unmixed(counts[None].astype(np.float64), _members(read, confusion.rates()))[0, places, right]
     drawn_counts = rng.standard_gamma(counts + 0.5, size=(RESAMPLES, *counts.shape))
-    members = _members(read, confusion.rates(rng, RESAMPLES))
+    drawn_read = rng.standard_gamma(read + 0.5, size=(RESAMPLES, len(read)))
+    members = _members(drawn_read, confusion.rates(rng, RESAMPLES))
     draws = 1 - _unmixed(normalize(drawn_counts) * counts.sum(axis=1)[:, None], members)[:, places, right]
     return [percentile_interval(float(value[k]), draws[:, k], level) for k in places]
 
@@ -244,7 +265,7 @@ def _members(read: Array, rates: Array) -> Array:
     joint = shares[:, :, None] * rates
     members: Array = np.swapaxes(joint, 1, 2)
     totals = members.sum(axis=2, keepdims=True)
-    eye = np.broadcast_to(np.eye(len(read)), members.shape)
+    eye = np.broadcast_to(np.eye(members.shape[-1]), members.shape)
     return np.where(totals > 0, members / np.where(totals > 0, totals, 1), eye)
 
 

@@ -146,7 +146,7 @@ def examine(
         effects=whole,
         findings=findings(first, second, margin=settings.margin, level=settings.level),
         overall=float(np.mean(known)) if known else math.nan,
-        warnings=tuple(_warnings(answers, groups, whole, settings)),
+        warnings=tuple(_warnings(answers, wrong, groups, whole, settings)),
     )
 
 
@@ -248,14 +248,18 @@ def _effects(
 
 
 def _warnings(
-    answers: Answers, groups: Sequence[GroupError], whole: Sequence[Effect], settings: FindingsConfig
+    answers: Answers,
+    wrong: NDArray[np.bool_],
+    groups: Sequence[GroupError],
+    whole: Sequence[Effect],
+    settings: FindingsConfig,
 ) -> list[str]:
     told = []
-    if answers.constant:
-        names = ", ".join(answers.values)
+    if answers.only is not None and wrong.any():
+        alike = ", with the same probability" if answers.constant else ""
         told.append(
-            f"The model answers the same to every image (of {names}): its errors by group tell which answer "
-            "that is, and nothing of the groups."
+            f"The model gives the answer {answers.only} to every image{alike}: its errors by group tell "
+            "that, and nothing of the groups."
         )
     for group in groups:
         if math.isnan(group.error.value):

@@ -62,8 +62,9 @@ class Probed:
         self._device = torch.device(device)
 
     def __call__(self, images: Tensor) -> Any:
-        """What the model gives for images `(batch_size, 3, height, width)` in [0, 1]."""
-        return self._call(self.prepared(images))
+        """What the model gives for images `(batch_size, 3, height, width)` in [0, 1]; arrays as tensors."""
+        outputs = self._call(self.prepared(images))
+        return torch.from_numpy(outputs) if isinstance(outputs, np.ndarray) else outputs
 
     def prepared(self, images: Tensor) -> Tensor:
         """The images as they come to the model."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from qdgs.fairness.intervals import LEVEL, Array, Estimate, proportion
 from qdgs.probe.answers import Answers
+from qdgs.probe.effects import SATURATED, SMALLEST
 
 Codes = NDArray[np.int64]
 KEPT, REJECTED, UNCHANGED, OTHERS = "kept", "rejected", "unchanged", "others changed"
@@ -55,7 +56,8 @@ class PairEffect:
         flips: Share of pairs of which the model's answers differ.
         answer: The answer that moves most in the mean.
         change: Mean change of its probability from the lower to the higher value.
-        p: Of a change of 0, from Student's t over pairs; 1 below two pairs.
+        p: Of a change of 0, from Student's t over pairs; 1 below two pairs. It and the interval allow for the
+            choice of one of several answers (Bonferroni).
         method: How partners were found.
     """
 
@@ -153,7 +155,8 @@ def pair_effect(pairs: Pairs, first: Answers, second: Answers, *, level: float =
     means = changes.mean(axis=0) if len(changes) else np.full(len(first.values), math.nan)
     # of two answers, which mirror each other, the second
     answer = len(means) - 1 if len(means) == 2 or not len(changes) else int(np.abs(means).argmax())
-    change, p = _mean(changes[:, answer], level)
+    choices = 1 if len(means) == 2 else len(means)
+    change, p = _mean(changes[:, answer], 1 - (1 - level) / choices)
     return PairEffect(
         attribute=pairs.attribute,
         sought=sum(pairs.outcomes.values()),
@@ -162,7 +165,7 @@ def pair_effect(pairs: Pairs, first: Answers, second: Answers, *, level: float =
         flips=proportion(int(flips.sum()), len(flips), level),
         answer=first.values[answer],
         change=change,
-        p=p,
+        p=min(1.0, choices * p),
         method=pairs.method,
     )
 
@@ -203,14 +206,30 @@ def _differ(before: pd.DataFrame, after: pd.DataFrame, name: str) -> NDArray[np.
 
 
 def _mean(numbers: Array, level: float) -> tuple[Estimate, float]:
+    """Mean of changes in [−1, 1] `(n,)` with its interval, and p of a change of 0."""
     n = len(numbers)
     if n == 0:
         return Estimate(math.nan), 1.0
     mean = float(numbers.mean())
     if n < 2:
         return Estimate(mean), 1.0
-    error = float(numbers.std(ddof=1)) / math.sqrt(n)
-    if error == 0:
-        return Estimate(mean, mean, mean), float(mean == 0)
+    error = math.sqrt(_variance(numbers))
     half = float(student_t.ppf(0.5 + level / 2, n - 1)) * error
-    return Estimate(mean, mean - half, mean + half), float(2 * student_t.sf(abs(mean) / error, n - 1))
+    told = Estimate(mean, max(-1.0, mean - half), min(1.0, mean + half))
+    return told, max(SMALLEST, float(2 * student_t.sf(abs(mean) / error, n - 1)))
+
+
+def _variance(numbers: Array) -> float:
+    """Variance of the mean of changes `(n,)`.
+
+    Changes that are all (nearly) −1, 0 or 1, or all the same, have at least that with two pairs more: one
+    that stays, and half a one that changes either way.
+
+    References:
+        Agresti and Min (2005), Simple improved confidence intervals for comparing matched proportions.
+    """
+    n, sample = len(numbers), float(numbers.var(ddof=1)) / len(numbers)
+    if np.abs(numbers - np.round(numbers)).max() > SATURATED and np.ptp(numbers) > 0:
+        return sample
+    mean, square = numbers.sum() / (n + 2), (np.square(numbers).sum() + 1) / (n + 2)
+    return max(sample, float(square - mean**2) / (n + 2))

@@ -84,7 +84,7 @@ def summary_of(
         "worst_group_error": worst.error.value,
         "worst_group_error_low": worst.error.low,
         "worst_group_error_high": worst.error.high,
-        "other_groups_error": worst.others,
+        "other_groups_error": worst.others.value,
         "cause": cause.effect.attribute if cause else None,
         "cause_change": cause.effect.change.value if cause else None,
         "cause_p": cause.p if cause else min((f.p for f in examined.findings), default=None),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from qdgs.probe.answers import Answers
     from qdgs.probe.carry_out import Probe
+    from qdgs.probe.errors import GroupError
     from qdgs.probe.pairs import Pairs
     from qdgs.probe.restoration import Restorer
     from qdgs.probe.samples import Parts, ProbeSet
@@ -172,6 +173,7 @@ def _context(
         "title": _title(probe),
         "lede": _lede(probe),
         "facts": _facts(probe, answers),
+        "each": _each(examined.groups),
         "warnings": examined.warnings,
         "figures": drawn,
         "examined": examined,
@@ -193,13 +195,15 @@ def _title(probe: Probe) -> str:
     cause, worst = probe.examined.cause, probe.examined.worst
     if cause is not None:
         return f"{cause.effect.attribute.capitalize()} moves this model"
-    if worst.group is not None and worst.error.low > probe.config.findings.margin:
+    if worst.group is not None and worst.stands_out:
         return f"This model errs most on {worst.group.replace('/', ' · ')}"
     return "No attribute was found that moves this model"
 
 
 def _lede(probe: Probe) -> str:
     cause, margin = probe.examined.cause, probe.config.findings.margin
+    if np.isnan([finding.effect.change.value for finding in probe.examined.findings]).all():
+        return "There are too few images, or too few attributes, to tell what moves its answers."
     if cause is None:
         return (
             f"No attribute moves its answers by more than {percent(margin)}, as far as "
@@ -218,13 +222,14 @@ def _lede(probe: Probe) -> str:
 
 def _facts(probe: Probe, answers: Answers) -> list[dict[str, str]]:
     examined, worst, failures = probe.examined, probe.examined.worst, probe.failures
-    facts = [{"label": "errors, mean of groups", "value": _share(examined.overall), "note": ""}]
+    images = f"{len(answers):,} images, {_each(examined.groups)}"
+    facts = [{"label": "errors, mean of groups", "value": _share(examined.overall), "note": images}]
     if worst.group is not None:
         facts.append(
             {
                 "label": "errors in the worst group",
                 "value": _share(worst.error.value),
-                "note": f"{worst.group.replace('/', ' · ')}; others {_share(worst.others)}",
+                "note": f"{worst.group.replace('/', ' · ')}; others {_share(worst.others.value)}",
             }
         )
     causes = [pair for pair in probe.pairs if pair.kept and pair.attribute != probe.config.answers]
@@ -245,8 +250,15 @@ def _facts(probe: Probe, answers: Answers) -> list[dict[str, str]]:
                 "note": f"{failures.random.distinct:,} among as many random images",
             }
         )
-    facts.append({"label": "images", "value": f"{len(answers):,}", "note": "as many of every group"})
     return facts
+
+
+def _each(groups: Sequence[GroupError]) -> str:
+    """How many images a group has, in words."""
+    counts = [told.images for told in groups]
+    return (
+        "as many of every group" if len(set(counts)) == 1 else f"{min(counts):,} to {max(counts):,} a group"
+    )
 
 
 def _failure_sheets(probe: Probe, parts: Parts) -> dict[str, Sheet]:
@@ -324,7 +336,8 @@ def _html(context: Mapping[str, Any]) -> str:
     environment.filters |= {
         "percent": _share,
         "group": lambda name: str(name).replace("/", " · "),
-        "signed": lambda value: "–" if np.isnan(value) else f"{value:+.3f}",
+        "signed": lambda value: "–" if np.isnan(value) else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}"),
+        "ratio": lambda value: "–" if np.isnan(value) else f"{value:.2f}",
         "p": lambda value: "–" if np.isnan(value) else ("< 0.0001" if value < 1e-4 else f"{value:.4f}"),
     }
     return environment.get_template("probe.html").render(context)

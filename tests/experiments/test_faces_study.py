@@ -168,6 +168,38 @@ def test_words_say_values_and_a_wrong_one_is_named(tmp_path):
         seen_in(words, 2)
 
 
+@pytest.mark.parametrize(
+    ("order", "words", "sentence"),
+    [
+        (None, "my", r"--order: expected order.csv of the sheets at \S+order.csv, got none"),
+        ("", "my", r"order.csv: expected rows of method, row and seed"),
+        ("method,row\na,1\n", "my", r"order.csv: expected rows of method, row and seed"),
+        (b"\xff\xfe\x00", "my", r"order.csv: expected rows of method, row and seed"),
+        ("method,row,seed\na,1,0\n", None, r"words.txt: expected a file of words, got none"),
+        ("method,row,seed\na,1,0\n", b"\xff\xfe", r"words.txt: expected words as text"),
+        (
+            "method,row,seed\na,1,0\n",
+            "my",
+            r"a\.parquet: expected the set of a, got none; run study.py first",
+        ),
+    ],
+)
+def test_files_of_looking_that_are_missing_or_something_else_are_told(tmp_path, order, words, sentence):
+    from looking import main
+    from qdgs.errors import InputError
+
+    for name, content in (("order.csv", order), ("words.txt", words)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    files = {name: str(tmp_path / name) for name in ("order.csv", "words.txt", "out.csv")}
+    with pytest.raises(InputError, match=sentence):
+        main(
+            ["read", "--study", str(tmp_path), "--order", files["order.csv"], "--words", files["words.txt"],
+             "--out", files["out.csv"]]
+        )  # fmt: skip
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_shares_are_those_that_were_seen(rng):
     from looking import looked
 

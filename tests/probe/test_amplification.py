@@ -46,6 +46,38 @@ def test_the_same_shares_keep_the_bias_and_nearer_ones_reduce_it():
     assert compare_counts(biased, fair, GROUPS, rng).verdict == "reduced"
 
 
+@pytest.mark.parametrize(("data", "generated"), [(10_000, 300), (300, 10_000), (60, 20)])
+def test_the_bias_of_even_shares_is_kept_however_few_images_one_side_has(data, generated):
+    rng, even = np.random.default_rng(0), np.full(4, 0.25)
+    verdicts = [
+        compare_counts(
+            rng.multinomial(data, even).astype(float), rng.multinomial(generated, even).astype(float),
+            GROUPS, rng,
+        ).verdict
+        for _ in range(60)
+    ]  # fmt: skip
+    assert verdicts.count("kept") >= 0.95 * 60 - 2 * np.sqrt(0.05 * 0.95 * 60)
+
+
+def test_images_of_no_group_are_warned_of():
+    counts = np.full(4, 50.0)
+    told = compare_counts(counts, counts, GROUPS, np.random.default_rng(0), unreadable=(0.02, 0.65))
+    assert told.warnings == (
+        "the judges tell no group of 2 % of the training images and 65 % of the samples; shares are over the "
+        "others",
+    )
+    assert compare_counts(counts, counts, GROUPS, np.random.default_rng(0)).warnings == ()
+
+
+def test_what_cannot_be_read_or_written_is_told_before_anything_is_loaded(config_of, folders, tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = config_of("probed:ByShape", "run.generator.name=shapes-vae", "run.judges.auditor=none-such")
+    with pytest.raises(InputError, match="file: expected a folder, got a file"):
+        amplification(nowhere, folders / "any", tmp_path / "file")
+    with pytest.raises(InputError, match="none: expected a folder of images, got none"):
+        amplification(nowhere, folders / "any", tmp_path / "out", held_out=tmp_path / "none")
+
+
 def test_a_group_that_the_data_lacks_has_no_ratio():
     told = compare_counts(np.array([50.0, 0, 50, 50]), np.full(4, 50.0), GROUPS, np.random.default_rng(0))
     assert np.isnan(told.ratio[1].value)

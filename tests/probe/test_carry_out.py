@@ -28,7 +28,7 @@ def folder(biased_folder, tmp_path):
 def test_a_probe_names_what_moves_the_model(biased_folder):
     summary = read_json(biased_folder / "summary.json")
     assert summary["cause"] == "color"
-    assert summary["cause_p"] < 1e-6
+    assert 0 < summary["cause_p"] < 1e-6
     assert (summary["pairs_attribute"], summary["pairs_flip_rate"]) == ("color", pytest.approx(1.0, abs=0.05))
     table = pd.read_csv(biased_folder / "probe.csv")
     assert list(table) == ["group", "n", "error", "low", "high"]
@@ -59,6 +59,7 @@ def test_a_page_is_written_where_no_group_has_enough_images(tmp_path, config_of)
     assert "effects" not in {path.stem for path in (out / "figures").iterdir()}
     assert pd.read_csv(out / "probe.csv")[["error", "low", "high"]].isna().all(axis=None)
     page = (out / "report.html").read_text()
+    assert "too few images, or too few attributes, to tell what moves" in page
     assert page.count("fewer than the 20 that an interval takes") == 4
 
 
@@ -75,7 +76,7 @@ def test_another_model_is_probed_with_the_same_images(folder, config_of):
 
 def test_a_constant_model_is_warned_of(folder, config_of):
     constant = probe_model(config_of("probed:Constant", "failures=null", "pairs=null"), folder)
-    assert constant.examined.warnings[0].startswith("The model answers the same to every image")
+    assert constant.examined.warnings[0].startswith("The model gives the answer wide to every image, with")
     assert constant.examined.cause is None
     errors = {told.group: told.error.value for told in constant.examined.groups}
     assert errors["red/tall"] == errors["blue/tall"] == 1.0
@@ -99,6 +100,13 @@ def test_images_that_the_model_fails_on_are_counted_and_named(folder, config_of)
     assert any("nothing is said of it" in sentence for sentence in picky.examined.warnings)
 
 
+def test_a_probe_that_breaks_off_leaves_an_earlier_one_whole(folder, config_of):
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match="model: failed on every image: ValueError: blue is not"):
+        probe_model(config_of("probed:Picky", "model.options={limit: -9.0}"), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_a_detector_s_misses_are_its_errors(folder, config_of):
     seen = probe_model(config_of("probed:Detector", "model.task=detector"), folder)
     errors = {told.group: told.error.value for told in seen.examined.groups}
@@ -106,6 +114,16 @@ def test_a_detector_s_misses_are_its_errors(folder, config_of):
     assert errors["blue/tall"] == errors["blue/wide"] == 1.0
     assert seen.examined.cause.effect.attribute == "color"
     assert seen.failures is None
+
+
+def test_a_detector_that_finds_everything_is_not_warned_of(folder, config_of):
+    sizes = ["model.task=detector", "pairs=null"]
+    seen = probe_model(config_of("probed:Finder", *sizes), folder)
+    assert seen.examined.overall == 0.0
+    assert seen.examined.warnings == ()
+    page = (folder / "report.html").read_text()
+    assert "No attribute was found" in page
+    assert not re.search(r"\bnan\b", page)
 
 
 def test_differences_are_those_of_the_groups(biased_folder):

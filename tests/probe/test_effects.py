@@ -25,7 +25,37 @@ def test_one_stratum_is_the_difference_of_two_means():
     assert effect.change.value == pytest.approx(high.mean() - low.mean())
     welch = ttest_ind(high, low, equal_var=False)
     assert effect.change.value / effect.error == pytest.approx(welch.statistic)
-    assert effect.p_value(0.0) == pytest.approx(welch.pvalue, abs=5e-3)
+    assert effect.p_value(0.0) == pytest.approx(welch.pvalue)
+    interval = welch.confidence_interval(0.95)
+    assert (effect.change.low, effect.change.high) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize("saturated", [0.0, 1e-4])
+def test_a_few_answers_that_are_all_alike_prove_little(saturated):
+    numbers = np.abs(np.repeat([0.0, 1.0], 4) - saturated * np.arange(8))
+    few = effect_of("a", np.repeat([0, 1], 4), ("x", "y"), (0, 1), np.zeros(8, int), numbers, answer="z")
+    assert few.change.value == pytest.approx(1.0, abs=1e-2)
+    assert few.change.low < 0.6
+    assert few.change.high <= 1.0
+    assert 1e-4 < few.p_value(0.05) < 0.05
+
+
+def test_the_effect_of_an_attribute_on_answers_is_known_as_well_as_its_level_says():
+    rng, held = np.random.default_rng(3), 0
+    places, strata = np.tile([0, 1], 40), np.repeat([0, 1], 40)
+    for _ in range(400):
+        answered = (rng.random(80) < np.where(places == 1, 0.95, 0.9)).astype(float)
+        effect = effect_of("a", places, ("x", "y"), (0, 1), strata, answered, answer="z")
+        held += not effect.change.excludes(0.05)
+    assert held >= 0.95 * 400 - 2 * np.sqrt(0.05 * 0.95 * 400)
+
+
+def test_the_p_value_of_a_large_effect_is_small_and_no_zero():
+    rng = np.random.default_rng(4)
+    places = np.tile([0, 1], 80)
+    numbers = np.where(places == 1, 0.98, 0.02) + 0.005 * rng.random(160)
+    effect = effect_of("a", places, ("x", "y"), (0, 1), np.zeros(160, int), numbers, answer="z")
+    assert 0 < effect.p_value(0.05) < 1e-30
 
 
 def test_strata_count_the_same_whatever_their_sizes():

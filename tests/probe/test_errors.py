@@ -94,7 +94,8 @@ def test_the_worst_group_is_told_of_the_half_that_it_was_not_chosen_on():
     wrong[(codes == 2)] = np.arange(40) % 4 < 2
     told = worst_group(GROUPS, codes, halves, wrong, np.ones(160, dtype=bool))
     assert (told.group, told.chosen, told.error.value) == ("red/wide", 1.0, 0.0)
-    assert told.others == pytest.approx(0.5 / 3)
+    assert told.others.value == pytest.approx(0.5 / 3)
+    assert not told.stands_out
 
 
 def test_the_worst_of_equal_groups_is_not_worse_on_the_other_half():

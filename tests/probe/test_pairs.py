@@ -69,3 +69,26 @@ def test_no_pair_is_no_number():
     assert np.isnan(effect.flips.value)
     assert np.isnan(effect.change.value)
     assert effect.p == 1.0
+
+
+def test_pairs_that_all_change_alike_prove_no_more_than_their_number():
+    pairs = Pairs("color", torch.zeros(3, 2), torch.ones(3, 2), Counter({KEPT: 3}), "neighbours")
+    effect = pair_effect(pairs, answers([0.0, 0.0, 0.0]), answers([1.0, 1.0, 1.0]))
+    assert effect.change.value == effect.change.high == 1.0
+    assert effect.change.low < 0.5
+    assert 0.001 < effect.p < 0.2
+    alike = pair_effect(pairs, answers([0.7, 0.7, 0.7]), answers([0.7, 0.7, 0.7]))
+    assert (alike.change.value, alike.p) == (0.0, 1.0)
+    assert alike.change.low < 0 < alike.change.high
+
+
+def test_the_answer_that_moves_most_by_chance_is_no_finding():
+    rng, found = np.random.default_rng(0), 0
+    pairs = Pairs("color", torch.zeros(40, 2), torch.ones(40, 2), Counter({KEPT: 40}), "neighbours")
+    nothing = np.full(40, None, dtype=object)
+    for _ in range(300):
+        sides = [Answers(tuple("abcdef"), rng.dirichlet(np.ones(6), 40), nothing) for _ in range(2)]
+        effect = pair_effect(pairs, *sides)
+        found += effect.p < 0.05
+        assert effect.change.excludes(0.0) == (effect.p < 0.05)
+    assert found <= 0.05 * 300 + 2 * np.sqrt(0.05 * 0.95 * 300)

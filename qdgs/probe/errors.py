@@ -65,7 +65,7 @@ class WorstGroup:
 
     @property
     def stands_out(self) -> bool:
-        """Whether it is worse than the others: the two intervals are apart."""
+        """Whether it is worse than the mean of the others: the two intervals are apart."""
         return self.error.low > self.others.high
 
 

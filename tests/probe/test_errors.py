@@ -123,3 +123,14 @@ def test_corrected_errors_are_shares_within_their_intervals(counts, mistakes):
     for told in errors:
         if told.answered:
             assert 0 <= told.error.low <= told.error.value <= told.error.high <= 1
+
+
+def test_a_group_stands_out_where_its_interval_is_above_that_of_the_others():
+    codes, halves = np.repeat(np.arange(4), 80), np.tile([0, 1], 160)
+    for share, apart in ((0.35, False), (0.9, True)):
+        wrong = np.tile(np.arange(40) // 2 % 20 < 6, 8)
+        wrong[codes == 2] = np.arange(80) // 2 % 20 < 20 * share
+        told = worst_group(GROUPS, codes, halves, wrong, np.ones(320, dtype=bool))
+        assert told.group == "blue/tall"
+        assert told.others.low < 0.3 < told.others.high
+        assert told.stands_out == apart

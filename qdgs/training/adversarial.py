@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,22 @@ class Feedback:
             )
 
 
+class Anchor(Protocol):
+    """A second loss of the generator, on real images, with parameters of its own."""
+
+    def __call__(self, generator: nn.Module, images: Tensor, random: torch.Generator) -> Tensor:
+        """A loss of images `(batch_size, 3, s, s)` in [0, 1]."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is trained with the generator."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's modules have it."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """As torch's modules have it."""
+
+
 @dataclass(frozen=True)
 class Losses:
     """Losses of one step.
@@ -117,6 +134,7 @@ class GanTraining:
         random: Draws images and latents, on the CPU.
         latent_dim: Length of a latent.
         feedback: Whom the generator listens to.
+        anchor: What else the generator is trained for.
 
     Attributes:
         averaged: The moving average of G: what to sample from.
@@ -136,6 +154,7 @@ class GanTraining:
         *,
         latent_dim: int,
         feedback: Feedback | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
         if len(images) == 0:
             raise InputError("images: expected at least one to train on, got none")
@@ -146,11 +165,12 @@ class GanTraining:
         self.averaged = copy.deepcopy(generator).eval().requires_grad_(False)
         self.images, self.settings, self.random = images, settings, random
         self.latent_dim, self.feedback = latent_dim, feedback or Feedback()
-        self.steps = 0
+        self.anchor, self.steps = anchor, 0
         rates = settings.generator_rate, settings.discriminator_rate
+        trained = [*generator.parameters(), *(anchor.parameters() if anchor else ())]
         self.optimizers = tuple(
-            torch.optim.Adam(network.parameters(), lr=rate, betas=settings.betas, fused=True)
-            for network, rate in zip((generator, discriminator), rates, strict=True)
+            torch.optim.Adam(parameters, lr=rate, betas=settings.betas, fused=True)
+            for parameters, rate in zip((trained, [*discriminator.parameters()]), rates, strict=True)
         )
 
     def step(self) -> Losses:
@@ -179,6 +199,7 @@ class GanTraining:
         """Everything that a later training needs to go on as if it were this one."""
         return {
             "networks": [network.state_dict() for network in self._networks],
+            "anchor": self.anchor.state_dict() if self.anchor else None,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "random": self.random.get_state(),
             "steps": self.steps,
@@ -188,6 +209,8 @@ class GanTraining:
         """Go on from there."""
         for network, tensors in zip(self._networks, state["networks"], strict=True):
             network.load_state_dict(tensors)
+        if self.anchor:
+            self.anchor.load_state_dict(state["anchor"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         self.random.set_state(state["random"])
@@ -218,7 +241,8 @@ class GanTraining:
         optimizer.zero_grad()
         with self._rounded():
             loss = mixed_loss(self.generator(self._latents()), self.discriminator, self.feedback)
-        loss.backward()  # type: ignore[no-untyped-call]
+            anchored = self.anchor(self.generator, self._real(), self.random) if self.anchor else 0.0
+        (loss + anchored).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         for parameter in trained:
             parameter.requires_grad_(True)

@@ -123,6 +123,45 @@ def test_the_average_follows_the_generator_the_slower_the_longer():
     torch.testing.assert_close(made.averaged.linear.weight, share * first + (1 - share) * second)
 
 
+class Echo(nn.Module):
+    """Reconstruction of an image from its mean, scaled to latents."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(5))
+
+    def forward(self, generator, images, random):
+        latents = images.mean((1, 2, 3))[:, None] * self.factor + torch.rand(5, generator=random)
+        return (generator(latents) - images).square().sum((1, 2, 3)).mean()
+
+
+def test_an_anchor_adds_its_gradient_to_that_of_the_feedback():
+    generator, discriminator = pair()
+    anchor, quiet = Echo(), Feedback(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64**2, 1)), 0.0)
+    for parameter in quiet.source.parameters():
+        nn.init.zeros_(parameter).requires_grad_(False)
+    made = training(generator, discriminator, feedback=quiet, anchor=anchor)
+    before, images = state(made.generator), torch.rand(6, 3, 64, 64, generator=numbers(9))
+    losses = [anchor(made.generator, images, numbers(2)).item()]
+    for _ in range(30):
+        made.step()
+    losses.append(anchor(made.generator, images, numbers(2)).item())
+    assert losses[1] < 0.9 * losses[0]
+    assert not same(before, state(made.generator))
+    assert not torch.equal(anchor.factor, torch.ones(5))
+
+
+def test_with_an_anchor_too_a_resumed_training_equals_an_unbroken_one():
+    unbroken, broken = (training(*pair(), anchor=Echo()) for _ in range(2))
+    for made in (unbroken, unbroken, broken):
+        made.step()
+    resumed = training(*pair(seed=3), anchor=Echo())
+    resumed.load_state_dict(copy.deepcopy(broken.state_dict()))
+    resumed.step()
+    assert same(state(resumed.averaged), state(unbroken.averaged))
+    assert torch.equal(resumed.anchor.factor, unbroken.anchor.factor)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_resumed_training_equals_an_unbroken_one(precision):
     unbroken = training(*pair(), precision)

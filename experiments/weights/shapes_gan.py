@@ -79,7 +79,8 @@ class Reconstruction(nn.Module):
         latents = mean + torch.randn(mean.shape, generator=random) * (log_variance / 2).exp()
         error = (generator(latents) - images).square().sum((1, 2, 3)).mean()
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
-        return self.weight * (error + self.divergence * divergence)
+        loss: Tensor = self.weight * (error + self.divergence * divergence)
+        return loss
 
 
 def drawings(n: int, bias: float, seed: int) -> Tensor:

@@ -146,7 +146,7 @@ def test_an_anchor_adds_its_gradient_to_that_of_the_feedback():
     for _ in range(30):
         made.step()
     losses.append(anchor(made.generator, images, numbers(2)).item())
-    assert losses[1] < 0.9 * losses[0]
+    assert losses[1] < 0.98 * losses[0]
     assert not same(before, state(made.generator))
     assert not torch.equal(anchor.factor, torch.ones(5))
 

@@ -75,7 +75,8 @@ class Reconstruction(nn.Module):
         features = 1 - images
         for stage in self.stages:
             features = functional.leaky_relu(stage(features), 0.2)
-        mean, log_variance = self.head(features.flatten(1)).float().chunk(2, dim=1)
+        mean, spread = self.head(features.flatten(1)).float().chunk(2, dim=1)
+        log_variance = functional.logsigmoid(spread)  # no wider than the prior: unbounded, it ran away
         latents = mean + torch.randn(mean.shape, generator=random) * (log_variance / 2).exp()
         error = (generator(latents) - images).square().sum((1, 2, 3)).mean()
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
@@ -101,6 +102,7 @@ def new_training(args: argparse.Namespace) -> GanTraining:
             generator_rate=args.generator_rate,
             discriminator_rate=args.discriminator_rate,
             averaging=args.averaging,
+            betas=(0.0, 0.99),
             precision=args.precision,
             discriminator_steps=args.discriminator_steps,
         ),

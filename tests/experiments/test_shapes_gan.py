@@ -62,8 +62,8 @@ def test_the_divergence_is_that_of_two_normal_distributions(script):
     features = 1 - images
     for stage in with_it.stages:
         features = nn.functional.leaky_relu(stage(features), 0.2)
-    mean, log_variance = with_it.head(features.flatten(1)).chunk(2, dim=1)
-    posterior, prior = Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0)
+    mean, spread = with_it.head(features.flatten(1)).chunk(2, dim=1)
+    posterior, prior = Normal(mean, spread.sigmoid().sqrt()), Normal(0.0, 1.0)
     expected = kl_divergence(posterior, prior).sum(1).mean()
     assert (losses[0] - losses[1]).item() == pytest.approx(2 * expected.item(), rel=1e-3)
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(2))

@@ -9,10 +9,8 @@ from qdgs.clip.sources import EMBEDDED
 from qdgs.config import PROMPTS, GuideConfig, Named
 from qdgs.errors import MissingModelError, MissingPackageError
 from qdgs.generators.base import GENERATORS
-from qdgs.generators.shapes_gan import GanDiscriminator, GanGenerator, save_gan
 from qdgs.guides.base import GUIDES, Guide
 from qdgs.judges.base import JUDGES
-from qdgs.training.initial import seeded
 
 WARMTH = {"warmth": {"cold": "a blue shape", "warm": ["a red shape", "a red square"]}}
 MEASURES = [
@@ -30,8 +28,6 @@ def generator(request):
     options = {}
     if request.param == "stylegan2":
         options = {"path": str(request.getfixturevalue("stylegan2_folder")), "space": "w+"}
-    if request.param == "shapes-gan":
-        options = {"path": str(request.getfixturevalue("gan_folder"))}
     if request.param == "python":
         request.getfixturevalue("brought")
         options = {"target": "brought:Stripes"}
@@ -41,13 +37,6 @@ def generator(request):
     if request.param == "diffusers":
         options = {"model": str(request.getfixturevalue("pipeline_folder")("ddpm")), "steps": 3}
     return loaded(qdgs.load_generator, Named(name=request.param, **options))
-
-
-@pytest.fixture
-def gan_folder(tmp_path):
-    random = torch.Generator().manual_seed(0)
-    save_gan(tmp_path, seeded(GanGenerator, random), seeded(GanDiscriminator, random))
-    return tmp_path
 
 
 @pytest.fixture(params=[*sorted(EMBEDDED), *sorted(GUIDES)])

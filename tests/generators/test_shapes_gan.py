@@ -1,9 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
+from qdgs import weights
+from qdgs.datasets.drawing import COLORS, SHAPES, biased_shapes
 from qdgs.errors import CorruptFileError, MissingModelError
+from qdgs.generators.base import generate
 from qdgs.generators.shapes_gan import (
     GanDiscriminator,
     GanGenerator,
@@ -11,6 +15,7 @@ from qdgs.generators.shapes_gan import (
     load_gan,
     save_gan,
 )
+from qdgs.judges.shape_cnn import ShapeCNN
 from qdgs.training.initial import seeded
 from qdgs.weights import write_weights
 
@@ -66,3 +71,32 @@ def test_tensors_of_another_model_are_refused(tmp_path):
     write_weights(tmp_path, {"generator.linear.weight": torch.zeros(1)})
     with pytest.raises(CorruptFileError, match="expected the tensors of shapes-gan"):
         load_gan(tmp_path)
+
+
+def test_the_embedded_one_is_small_and_has_a_card():
+    folder = weights.FOLDER / "shapes-gan"
+    assert sum(path.stat().st_size for path in folder.rglob("*")) <= 4e6
+    card = weights.card("shapes-gan")
+    assert {"sha256", "licence", "source", "command", "bias", "limits"} <= set(card)
+    assert card["command"].startswith("python experiments/weights/shapes_gan.py")
+
+
+def test_the_embedded_one_makes_figures_in_biased_colours():
+    generator = ShapesGAN()
+    images = list(generate(generator, generator.sample_latents(512, np.random.default_rng(0))))
+    read = ShapeCNN().judge(torch.cat(images))
+    figures = read[read["accepted"]]
+    assert len(figures) > 0.5 * len(read)
+    usual = [
+        ((figures["color"] == color) & (figures["shape"] == shape)).mean()
+        for color, shape in zip(COLORS, SHAPES, strict=True)
+    ]
+    assert sum(usual) > 0.8
+    assert min(usual) > 0.25
+
+
+def test_the_embedded_discriminator_tells_drawings_from_noise():
+    generator = ShapesGAN()
+    noise = torch.rand(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    drawn = biased_shapes(64, 0.95, np.random.default_rng(0), image_size=64)[0]
+    assert generator.discriminator(drawn).mean() > generator.discriminator(noise).mean()

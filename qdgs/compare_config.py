@@ -88,15 +88,17 @@ class DataConfig(Model):
 class DownstreamConfig(Model):
     """The classifier that is trained on `data.training` and then tuned on each method's images.
 
-    Scores are means over the last `last` epochs. `arms` need no generated image; there is no arm "drawn"
-    where images come of a folder.
+    `epochs` and `batch_size` are those of tuning; the biased classifier is trained with batches of 128. Scores
+    are means over the last `last` epochs. `arms` need no generated image; there is no arm "drawn" where images
+    come of a folder.
     """
 
     image_size: Annotated[Integer, Field(ge=8, multiple_of=8)] = 64
     biased_epochs: Positive = 20
     epochs: Positive = 30
+    batch_size: Positive = 128
     last: Positive = 5
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = "float32"
     arms: list[Arm] = Field(default_factory=lambda: [*ARMS])
 
     @model_validator(mode="after")

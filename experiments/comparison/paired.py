@@ -133,7 +133,6 @@ def scored(pictures: Pictures, test: Pictures, seed: int, sizes: Sizes) -> dict[
         epochs=sizes.epochs,
         generator=numbers,
         schedule="cosine",
-        precision="bfloat16",
     )
     logits = predict(classifier, test.images).numpy()
     rng = np.random.default_rng(0)  # one resample: the intervals of this study are over seeds

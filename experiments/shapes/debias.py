@@ -43,7 +43,6 @@ from debias_protocol import (
     balanced_pictures,
     biased_pictures,
     new_classifier,
-    responding_share,
     test_pictures,
     train_and_score,
 )
@@ -52,7 +51,7 @@ from qdgs.errors import InputError, QdgsError
 from qdgs.files import fingerprint, read_json, write_json
 from qdgs.report.style import save
 from qdgs.run import Run
-from qdgs.training.classifier import ShapeClassifier
+from qdgs.training.classifier import ShapeClassifier, responding_share
 from qdgs.training.deployed import load_classifier, save_classifier
 from rows import Pool, read_rows, write_row
 

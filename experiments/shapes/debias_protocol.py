@@ -1,11 +1,12 @@
 """The protocol of the classifier study: sizes, training sets drawn by hand, one training, one score.
 
 Chang et al. 2024, shapes experiment, with four differences: images of 64 pixels instead of 128 (an epoch of
-1,000 images costs 1.5 s of one core instead of 6.3), the network's arithmetic in bfloat16 (half of that),
-a cosine learning rate in tuning, and rotation with white corners, as the test images have them, instead of
-black ones. And a biased classifier most of whose units died in training (Adam at 1e-3 on images that are
-mostly white does that now and then) is trained again from other initial weights, before any tuning: such a
-one is beyond repair even by balanced drawings, so it tells nothing of the images that it is tuned on.
+1,000 images costs 1.5 s of one core instead of 6.3), the network's arithmetic in bfloat16 where the
+processor has instructions for it (half of that), a cosine learning rate in tuning, and rotation with white
+corners, as the test images have them, instead of black ones. And a biased classifier most of whose units died
+in training (Adam at 1e-3 on images that are mostly white does that now and then) is trained again from other
+initial weights, before any tuning: such a one is beyond repair even by balanced drawings, so it tells nothing
+of the images that it is tuned on.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.training.augmentation import rotate_randomly
 from qdgs.training.classifier import ShapeClassifier
 from qdgs.training.loop import Epoch, Precision, Schedule, predict, train_classifier
-from qdgs.training.pixels import to_pixels, to_unit
+from qdgs.training.pixels import to_pixels
 
 BIASES = (0.98, 0.95, 0.90, 0.85, 0.80)
 ARMS = ("biased", "random", "random-gated", "qdgs", "drawn")
@@ -60,7 +61,7 @@ class Settings:
     last: int = 5
     responding: float = 0.25
     starts: int = 5
-    precision: Precision = "bfloat16"
+    precision: Precision = "auto"
 
 
 FULL = Settings()
@@ -146,13 +147,6 @@ def balanced_pictures(seed: int, settings: Settings) -> Pictures:
 def new_classifier(seed: int, settings: Settings, start: int = 0) -> ShapeClassifier:
     """The untrained classifier of a seed, with its first initial weights or later ones."""
     return ShapeClassifier(settings.image_size, generator=_torch_generator(seed, WEIGHTS + start))
-
-
-def responding_share(classifier: ShapeClassifier, images: Tensor) -> float:
-    """Share of the hidden units that at least one of the images `(n, 3, s, s)` activates."""
-    with torch.no_grad():
-        parts = [(classifier.features(to_unit(part)) > 0).any(dim=0) for part in images.split(500)]
-    return float(torch.stack(parts).any(dim=0).float().mean())
 
 
 def train_and_score(

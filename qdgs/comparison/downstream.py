@@ -22,13 +22,16 @@ from qdgs.randomness import Stream, integer_seed
 from qdgs.samplers.base import Problem
 from qdgs.samplers.costs import Cost
 from qdgs.training.augmentation import flip_randomly, rotate_hues, rotate_randomly, without_color
-from qdgs.training.classifier import ShapeClassifier
+from qdgs.training.classifier import ShapeClassifier, responding_share
 from qdgs.training.deployed import load_classifier, save_classifier
 from qdgs.training.group_weights import GroupDRO, Reweighting
 from qdgs.training.loop import Augmentation, Epoch, Weigh, predict, train_classifier
 from qdgs.training.pixels import to_pixels, to_unit, unit_batches
 
 WEIGHTS, BIASED, TUNING = range(3)
+RESPONDING, STARTS = 0.25, 5
+"""Share of a biased classifier's hidden units that are to respond to some test image, and how many initial
+weights are tried for it."""
 
 Logits = tuple[Array, Array]
 """On the test images of the last epochs `(last, n)`, and on the usual ones of the last `(1, m)`."""
@@ -161,19 +164,26 @@ class Task:
 
     def _biased(self) -> ShapeClassifier:
         if not self.biased.exists():
-            classifier = ShapeClassifier(self.config.image_size, generator=self._numbers(WEIGHTS))
-            training = self.data.training
-            train_classifier(
-                classifier.to(self._device),
-                to_pixels(training.images, self.config.image_size).to(self._device),
-                torch.from_numpy(self.labels(training)),
-                epochs=self.config.biased_epochs,
-                generator=self._numbers(BIASED),
-                augment=self._turn,
-                precision=self.config.precision,
-            )
+            test = to_pixels(self.data.test.images, self.config.image_size).to(self._device)
+            for start in range(STARTS):
+                classifier = self._new_biased(start)
+                if responding_share(classifier, test) >= RESPONDING:
+                    break
             save_classifier(classifier.cpu(), self.biased)
         return load_classifier(self.biased, device=self._device)
+
+    def _new_biased(self, start: int) -> ShapeClassifier:
+        classifier = ShapeClassifier(self.config.image_size, generator=self._numbers(WEIGHTS + 10 * start))
+        train_classifier(
+            classifier.to(self._device),
+            to_pixels(self.data.training.images, self.config.image_size).to(self._device),
+            torch.from_numpy(self.labels(self.data.training)),
+            epochs=self.config.biased_epochs,
+            generator=self._numbers(BIASED),
+            augment=self._turn,
+            precision=self.config.precision,
+        )
+        return classifier
 
     def _tuned(
         self,
@@ -196,6 +206,7 @@ class Task:
             to_pixels(images, self.config.image_size).to(self._device),
             targets,
             epochs=self.config.epochs,
+            batch_size=self.config.batch_size,
             generator=self._numbers(TUNING),
             schedule="cosine",
             augment=augment or self._turn,

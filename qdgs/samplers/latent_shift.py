@@ -151,7 +151,13 @@ class LatentShiftSampler(BaseSampler):
 
     def _told(self) -> tuple[str, ...]:
         accuracies = (f"{name} {plane.accuracy:.1%}" for name, plane in self.directions.items())
-        return (f"held-out accuracy of the directions: {', '.join(accuracies)}",)
+        told = [f"held-out accuracy of the directions: {', '.join(accuracies)}"]
+        pairs = itertools.combinations(self.directions.items(), 2)
+        told += [
+            f"cosine between the directions of {one} and {other}: {plane.normal @ second.normal:.2f}"
+            for (one, plane), (other, second) in pairs
+        ]
+        return tuple(told)
 
 
 def _extremes(scores: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from qdgs.errors import InputError
-from qdgs.training.loop import Precision
+from qdgs.training.loop import Precision, in_bfloat16
 from qdgs.training.pixels import to_unit
 
 
@@ -250,8 +250,9 @@ class GanTraining:
 
     def _rounded(self) -> torch.autocast:
         """One region a pass: within one region, weights rounded before an optimizer's step would stay."""
-        rounded = self.settings.precision == "bfloat16"
-        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=rounded)
+        device = self.images.device
+        rounded = in_bfloat16(self.settings.precision, device)
+        return torch.autocast(device.type, torch.bfloat16, enabled=rounded)
 
     def _average(self) -> None:
         share = min(self.settings.averaging, (1 + self.steps) / (10 + self.steps))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from qdgs.errors import InputError
+from qdgs.training.pixels import to_unit
 
 
 class ShapeClassifier(nn.Module):
@@ -43,6 +44,17 @@ class ShapeClassifier(nn.Module):
         """Logits `(batch_size,)` of images `(batch_size, 3, s, s)` in [0, 1]."""
         logits: Tensor = self.head(self.features(images))
         return logits.squeeze(1)
+
+
+def responding_share(classifier: ShapeClassifier, images: Tensor) -> float:
+    """Share of the hidden units that at least one of the images `(n, 3, s, s)` activates, float or uint8.
+
+    Adam now and then kills most units on images that are mostly white; a classifier with few left cannot be
+    repaired, whatever it is tuned on.
+    """
+    with torch.no_grad():
+        parts = [(classifier.features(to_unit(part)) > 0).any(dim=0) for part in images.split(500)]
+    return float(torch.stack(parts).any(dim=0).float().mean())
 
 
 def _block(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:

@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from qdgs.compare_config import DownstreamConfig
+from qdgs.comparison import downstream
 from qdgs.comparison.data import TaskData, drawn_shapes
 from qdgs.comparison.downstream import Task
 from qdgs.errors import InputError
 from qdgs.judges.shape_geometry import ShapeGeometry
 from qdgs.samplers.base import Problem
+from qdgs.training.deployed import load_classifier
 
 ATTRIBUTES = {"color": ("red", "blue"), "shape": ("triangle", "square")}
 GROUPS = [f"{color}/{shape}" for color in ("red", "blue") for shape in ("triangle", "square")]
@@ -88,3 +92,15 @@ def test_arms_that_bring_images_cost_them(task):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def test_a_dead_biased_classifier_is_trained_again_from_other_weights(task, monkeypatch, tmp_path):
+    shares = iter([0.1, 0.2, 0.25, 1.0])
+    monkeypatch.setattr(downstream, "responding_share", lambda classifier, images: next(shares))
+    task.prepare()
+    third = load_classifier(task.biased)
+    assert next(shares) == 1.0  # it stopped at the third
+    monkeypatch.setattr(downstream, "responding_share", lambda classifier, images: 1.0)
+    first = replace(task, biased=tmp_path / "first.pt")
+    first.prepare()
+    assert not torch.equal(third.head.weight, load_classifier(first.biased).head.weight)

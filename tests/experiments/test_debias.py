@@ -156,16 +156,6 @@ def test_scores_are_means_over_the_last_epochs(protocol):
     assert row["worst_group"] <= min(groups) + 1e-9
 
 
-def test_a_unit_responds_if_any_image_activates_it(protocol):
-    classifier = protocol.new_classifier(0, protocol.QUICK)
-    images = protocol.test_pictures(0, protocol.QUICK).images
-    hidden = classifier.features[-2]
-    with torch.no_grad():
-        hidden.weight.zero_()
-        hidden.bias.copy_(torch.where(torch.arange(len(hidden.bias)) < 16, 1.0, -1.0))
-    assert protocol.responding_share(classifier, images) == 16 / len(hidden.bias)
-
-
 def test_a_dead_biased_classifier_is_trained_again_from_other_weights(debias, protocol, tmp_path):
     cell = protocol.Cell(0.98, 0, "biased")
     rows = {}

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from qdgs.errors import InputError
-from qdgs.training.classifier import ShapeClassifier
+from qdgs.training.classifier import ShapeClassifier, responding_share
 
 
 def plain(model: ShapeClassifier, images: torch.Tensor) -> torch.Tensor:
@@ -47,3 +47,13 @@ def test_the_generator_settles_the_weights_and_their_spread_is_torchs_own():
 def test_a_size_that_does_not_halve_three_times_is_refused(image_size):
     with pytest.raises(InputError, match=f"image_size: expected a multiple of 8, got {image_size}"):
         ShapeClassifier(image_size, generator=torch.Generator())
+
+
+def test_a_unit_responds_if_any_image_activates_it():
+    model = ShapeClassifier(16, generator=torch.Generator().manual_seed(0))
+    hidden = model.features[-2]
+    with torch.no_grad():
+        hidden.weight.zero_()
+        hidden.bias.copy_(torch.where(torch.arange(len(hidden.bias)) < 32, 1.0, -1.0))
+    images = torch.randint(256, (600, 3, 16, 16), dtype=torch.uint8)
+    assert responding_share(model, images) == 32 / len(hidden.bias)

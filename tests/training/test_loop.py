@@ -8,7 +8,7 @@ from torch import nn
 from qdgs.errors import InputError
 from qdgs.training.augmentation import rotate_randomly
 from qdgs.training.classifier import ShapeClassifier
-from qdgs.training.loop import Epoch, predict, scheduled_rate, train_classifier
+from qdgs.training.loop import Epoch, in_bfloat16, predict, scheduled_rate, train_classifier
 from qdgs.training.pixels import to_unit
 
 SIZE = 16
@@ -144,3 +144,16 @@ def test_labels_other_than_0_and_1_are_refused(pixels):
 def test_no_images_are_refused():
     with pytest.raises(InputError, match="images: expected at least one"):
         train_classifier(model(), torch.empty(0, 3, SIZE, SIZE), torch.empty(0), epochs=1, generator=seeded())
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx2": True, "amx_bf16": False}, False)],
+)
+def test_auto_takes_bfloat16_where_the_processor_has_instructions_for_it(told, expected, monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert in_bfloat16("auto", cpu) is expected
+    assert in_bfloat16("bfloat16", cpu)
+    assert not in_bfloat16("float32", cpu)
+    assert not in_bfloat16("auto", torch.device("meta"))

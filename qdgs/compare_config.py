@@ -88,8 +88,8 @@ class DataConfig(Model):
 class DownstreamConfig(Model):
     """The classifier that is trained on `data.training` and then tuned on each method's images.
 
-    `epochs` and `batch_size` are those of tuning; the biased classifier is trained with batches of 128. Scores
-    are means over the last `last` epochs. `arms` need no generated image; there is no arm "drawn" where images
+    `epochs` and `batch_size` are of tuning; the biased classifier is trained with batches of 128. Scores are
+    means over the last `last` epochs. `arms` need no generated image; there is no arm "drawn" where images
     come of a folder.
     """
 

@@ -102,8 +102,9 @@ class ScheduleConfig(Model):
     """The published schedule: stochastic gradient descent, its rate divided by ten at the milestones.
 
     `batch_size` counts images over all processes. `clip_norm` bounds the gradient's norm. `precision` is that
-    of the backbone's arithmetic; margins, loss and weights stay in float32. `workers`: processes that read
-    images, for each process that trains.
+    of the backbone's arithmetic, with "auto" bfloat16 where the device has instructions for it and float32
+    elsewhere; margins, loss and weights stay in float32. `workers`: processes that read images, for each
+    process that trains.
     """
 
     epochs: Annotated[Integer, Field(ge=1)] = 26
@@ -114,7 +115,7 @@ class ScheduleConfig(Model):
     momentum: Annotated[Real, Field(ge=0.0, lt=1.0)] = 0.9
     weight_decay: Annotated[Real, Field(ge=0.0)] = 5e-4
     clip_norm: Annotated[Real, Field(gt=0.0)] | None = 5.0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     workers: Annotated[Integer, Field(ge=0)] = 0
     checkpoint_seconds: Annotated[Real, Field(ge=0.0)] = 60.0
 

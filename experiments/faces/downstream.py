@@ -155,7 +155,7 @@ class Task:
             generator=_torch_generator(seed, ORDER),
             schedule="cosine",
             augment=flip_randomly,
-            precision="bfloat16",
+            precision="auto",
         )
         guessed = (predict(model, test.images) > 0).long().numpy()
         return {

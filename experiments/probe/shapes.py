@@ -172,7 +172,7 @@ def train(bias: float, seed: int, sizes: Sizes) -> ShapeClassifier:
         generator=numbers[1],
         schedule="cosine",
         augment=rotate_randomly,
-        precision="bfloat16",
+        precision="auto",
     )
     return classifier
 

@@ -160,7 +160,7 @@ class Study:
                     "batch_size": sizes.batch_size,
                     "learning_rate": sizes.pretrain_rate if pretraining else sizes.real_rate,
                     "milestones": milestones,
-                    "precision": "bfloat16",
+                    "precision": "auto",
                 },
                 "pretrained": str(start) if start else None,
             }

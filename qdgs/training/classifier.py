@@ -53,7 +53,7 @@ def responding_share(classifier: ShapeClassifier, images: Tensor) -> float:
     repaired, whatever it is tuned on.
     """
     with torch.no_grad():
-        parts = [(classifier.features(to_unit(part)) > 0).any(dim=0) for part in images.split(500)]
+        parts = [(classifier.features(to_unit(part)) > 0).any(dim=0) for part in torch.split(images, 500)]
     return float(torch.stack(parts).any(dim=0).float().mean())
 
 

@@ -1,9 +1,9 @@
 """From images and labels to a trained classifier."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Epoch:
     learning_rate: float
 
 
-def in_bfloat16(precision: Precision, device: torch.device) -> bool:
+def in_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether a network's arithmetic is in bfloat16: with "auto", where the device has instructions for it.
 
     Where it has none bfloat16 is emulated, and takes five times as long as float32.
@@ -45,8 +45,8 @@ def in_bfloat16(precision: Precision, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    told = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch can tell
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    told: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not every torch can tell
     return device.type == "cpu" and bool(told.get("amx_bf16") or told.get("avx512_bf16"))
 
 

@@ -34,8 +34,7 @@ def test_a_step_is_momentum_descent_on_the_clipped_gradient_of_the_cross_entropy
     progress = training.update(batch)
 
     model = again.recogniser.train()
-    images = (batch.images.float() / 255).contiguous(memory_format=torch.channels_last)
-    loss = functional.cross_entropy(model(images, batch.labels), batch.labels)
+    loss = functional.cross_entropy(model(batch.images.float() / 255, batch.labels), batch.labels)
     parameters = dict(model.named_parameters())
     gradients = torch.autograd.grad(loss, list(parameters.values()))
     norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
@@ -86,3 +85,10 @@ def test_bfloat16_rounds_the_backbone_alone(small_config):
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert {value.dtype for value in rounded.recogniser.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("supported", "kind"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_rounds_where_the_processor_has_instructions_for_it(small_config, monkeypatch, supported, kind):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": supported}, raising=False)
+    one, other = (Training(small_config(training={"precision": p}), 4, 10, ALONE) for p in ("auto", kind))
+    assert one.update(batch_of()).loss == other.update(batch_of()).loss

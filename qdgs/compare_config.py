@@ -88,9 +88,9 @@ class DataConfig(Model):
 class DownstreamConfig(Model):
     """The classifier that is trained on `data.training` and then tuned on each method's images.
 
-    `epochs` and `batch_size` are of tuning; the biased classifier is trained with batches of 128. Scores are
-    means over the last `last` epochs. `arms` need no generated image; there is no arm "drawn" where images
-    come of a folder.
+    `epochs` and `batch_size` are of tuning, on as many images as are asked for: whoever has fewer gets as
+    many steps from them. The biased classifier is trained with batches of 128. Scores are means over the last
+    `last` epochs. `arms` need no generated image; there is no arm "drawn" where images come of a folder.
     """
 
     image_size: Annotated[Integer, Field(ge=8, multiple_of=8)] = 64

@@ -41,6 +41,7 @@ TOGETHER = {
     "tests/stages/test_workers.py": "a Ray",
     "tests/test_cluster.py": "a Ray",
     "tests/test_shapes.py": "the run of the shapes",
+    "tests/test_tutorial.py": "a tutorial",
 }
 """What the tests of some files share and what takes seconds to make."""
 TINY_CLIP = {

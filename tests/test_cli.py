@@ -494,7 +494,7 @@ def test_init_writes_a_configuration_that_holds_and_overwrites_nothing(command, 
 
 
 def test_an_interrupted_command_exits_130_and_resumes_to_the_same_archive(tiny_config, tmp_path):
-    arguments = ["search", str(tiny_config), *LIGHT, "--out"]
+    arguments = ["search", str(tiny_config), *LIGHT, "--set=search.evaluations=3000", "--out"]
     assert run_command([*arguments, str(tmp_path / "unbroken")]) == 0
     command = [sys.executable, "-c", STANDINS, *arguments, str(tmp_path / "broken")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:

@@ -49,7 +49,8 @@ def executed(tmp_path_factory):
             (root / name).mkdir()
             patch.setenv(name, str(root / name))
         resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
-        notebook = NEEDED["nbclient"].NotebookClient(quick(), timeout=600, resources=resources).execute()
+        patience = {"timeout": 600, "startup_timeout": 600, "iopub_timeout": 120}
+        notebook = NEEDED["nbclient"].NotebookClient(quick(), resources=resources, **patience).execute()
     (folder,) = (root / "TMPDIR").glob("qdgs-*")
     return notebook, folder
 

@@ -3,8 +3,6 @@ import os
 import pty
 import subprocess
 import sys
-import threading
-import time
 
 from rich.console import Console
 
@@ -37,14 +35,19 @@ def test_elsewhere_than_on_a_terminal_there_are_plain_lines(finished, capfd):
     assert "\x1b" not in capfd.readouterr().out
 
 
-def test_watching_follows_until_the_search_is_through(finished, capfd):
+def test_watching_follows_until_the_search_is_through(finished, capfd, monkeypatch):
     archive = finished.path / "search" / "archive.parquet"
     aside = archive.rename(archive.with_name("aside.parquet"))
-    timer = threading.Timer(0.6, lambda: aside.rename(archive))
-    timer.start()
-    begun = time.monotonic()
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            aside.rename(archive)
+
+    monkeypatch.setattr("qdgs.watch_cli.time.sleep", sleep)
     assert run_command(["watch", str(finished.path), "--every", "0.1"]) == 0
-    assert time.monotonic() - begun > 0.5
+    assert waited == [0.1] * 3
     lines = capfd.readouterr().out.splitlines()
     assert [line.endswith("through") for line in lines] == [False, True]
 

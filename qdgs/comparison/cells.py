@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -162,7 +161,8 @@ class Bench:
         assert config.downstream is not None, "asked for only where there is one"
         if seed not in self._tasks:
             drawn = config.data is not None and config.data.source == "drawn-shapes"
-            known = [plain_compare(config)[name] for name in ("data", "downstream")]
+            plain = plain_compare(config)
+            known = [plain["data"], plain["downstream"], plain["run"]["dataset"], plain["run"]["generator"]]
             biased = self._work(seed) / f"biased-{fingerprint([*known, seed])[:12]}.pt"
             task = Task(self._problem, data, config.downstream, seed, biased, drawn, config.resamples)
             self._tasks = {seed: task}
@@ -242,12 +242,12 @@ class Bench:
     def _arm(self, cell: Cell) -> Result:
         task = self.task(cell.seed)
         task.prepare()
-        begun = time.monotonic()
         numbers = task.arm(cell.title, lambda: self._guide, self._rng(cell.seed, GRADE))
         if numbers is None:
             raise InputError(f"downstream.arms: there is no arm {cell.title!r} for these data")
-        cost = task.arm_cost(cell.title) + Cost(seconds=time.monotonic() - begun)
-        return Result(NO_GENERATOR, _rows(numbers | _costs(cost)), None, ())
+        costs = _costs(task.arm_cost(cell.title))
+        del costs["seconds"]  # nothing but tuning was timed
+        return Result(NO_GENERATOR, _rows(numbers | costs), None, ())
 
     def _method(self, cell: Cell, sampler: Sampler) -> Result:
         problem = self.problem(cell)

@@ -112,13 +112,19 @@ class Task:
         return self.told(grey, rng)
 
     def arm_cost(self, name: str) -> Cost:
-        """What an arm needs beside the biased classifier: labelled images, and training on them."""
-        images = {"biased": 0, "zero-shot": 0, "drawn": self.problem.images}.get(
-            name, len(self.data.training)
-        )
-        scored = 2 * len(self.data.test) if name == "zero-shot" else 0
-        brought = images if name == "drawn" else 0
-        return Cost(guide_scores=scored, reference_images=brought, trained_on=self.config.epochs * images)
+        """What an arm needs beside the biased classifier and its tuning, which is nobody's cost.
+
+        Balanced drawings are brought; reweighting and GroupDRO need the group of every training image.
+        """
+        training, scored = len(self.data.training), 2 * len(self.data.test)
+        brought = {"drawn": self.problem.images, "reweighting": training, "group-dro": training}
+        if name == "zero-shot":
+            return Cost(guide_scores=scored, forwards=scored)
+        return Cost(reference_images=brought.get(name, 0))
+
+    def epochs_for(self, images: int) -> int:
+        """Epochs of tuning on so many images: on fewer than asked for as many steps are taken."""
+        return max(self.config.epochs, round(self.config.epochs * self.problem.images / images))
 
     def labels(self, images: LabelledImages) -> np.ndarray:
         """0 or 1 of each image."""
@@ -196,16 +202,17 @@ class Task:
     ) -> Logits:
         classifier = self._biased()
         told: list[Array] = []
+        epochs = self.epochs_for(len(images))
 
         def evaluate(epoch: Epoch) -> None:
-            if epoch.number > self.config.epochs - self.config.last:
+            if epoch.number > epochs - self.config.last:
                 told.append(self._answers(classifier, self.data.test, look))
 
         train_classifier(
             classifier,
             to_pixels(images, self.config.image_size).to(self._device),
             targets,
-            epochs=self.config.epochs,
+            epochs=epochs,
             batch_size=self.config.batch_size,
             generator=self._numbers(TUNING),
             schedule="cosine",

@@ -24,7 +24,8 @@ class Cost:
         judge_labels: Images that a judge read; one image read by two judges counts twice.
         guide_scores: Images that a guide scored.
         reference_images: Labelled images that the user had to bring.
-        trained_on: Images or latents that whatever was trained saw, each epoch anew.
+        trained_on: Images or latents that whatever was trained saw; by a network each epoch anew, by other
+            models (hyperplanes, mixtures, regressions) once.
         forwards: Images or latents put through a network other than a judge: the generator, the guide's,
             and whatever is trained, whether a gradient follows or not.
         backwards: Images or latents whose gradients were taken through such a network; a Jacobian counts once

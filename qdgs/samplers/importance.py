@@ -110,7 +110,7 @@ class ImportanceSampler(BaseSampler):
         regression = LogisticRegression(C=self.regularization, max_iter=1000)
         self._classifier = make_pipeline(kernel, regression).fit(features, real)
         self._ratio = self.samples / len(reference)
-        self._meter.count(trained_on=int(regression.n_iter_[0]) * len(features))
+        self._meter.count(trained_on=len(features))
 
     def _features(self, latents: Tensor) -> Array:
         batches = self._meter.images(self.problem.generator, latents.to(self.problem.device))

@@ -131,6 +131,7 @@ class LatentShiftSampler(BaseSampler):
         order = np.random.default_rng(seed).permutation(len(chosen))
         chosen, positive = np.flatnonzero(told)[chosen[order]], positive[order]
         training = round(self.training * len(order))
+        self._meter.count(trained_on=training)
         return fit_hyperplane(z[chosen], positive, training=training, seed=seed, name=name)
 
     def _mixture(self, latents: Array, group: str, seed: int) -> GaussianMixture:

@@ -98,6 +98,7 @@ def test_offline_is_one_sentence_without_a_connection(monkeypatch: pytest.Monkey
 
 def test_a_refused_connection_is_one_sentence_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    import_open_clip()  # which takes seconds
     start = time.monotonic()
     with pytest.raises(InputError, match=r"^guide\.clip: timm/vit_base.* cannot be reached; run `qdgs fetch"):
         fetch("ViT-B-32", "openai")

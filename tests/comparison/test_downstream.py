@@ -11,6 +11,7 @@ from qdgs.comparison.downstream import Task
 from qdgs.errors import InputError
 from qdgs.judges.shape_geometry import ShapeGeometry
 from qdgs.samplers.base import Problem
+from qdgs.samplers.costs import Cost
 from qdgs.training.deployed import load_classifier
 
 ATTRIBUTES = {"color": ("red", "blue"), "shape": ("triangle", "square")}
@@ -84,8 +85,9 @@ def test_a_label_of_three_values_is_refused(task):
 
 def test_arms_that_bring_images_cost_them(task):
     assert task.arm_cost("drawn").reference_images == 40
-    assert task.arm_cost("group-dro").trained_on == 2 * 40
-    assert task.arm_cost("zero-shot").guide_scores == 80
+    assert task.arm_cost("group-dro").reference_images == 40  # their groups
+    assert task.arm_cost("greyscale") == task.arm_cost("biased") == Cost()
+    assert task.arm_cost("zero-shot") == Cost(guide_scores=80, forwards=80)
     assert torch.is_tensor(task.data.test.images)
 
 
@@ -104,3 +106,7 @@ def test_a_dead_biased_classifier_is_trained_again_from_other_weights(task, monk
     first = replace(task, biased=tmp_path / "first.pt")
     first.prepare()
     assert not torch.equal(third.head.weight, load_classifier(first.biased).head.weight)
+
+
+def test_fewer_images_give_as_many_steps(task):
+    assert [task.epochs_for(n) for n in (10, 20, 40, 80)] == [8, 4, 2, 2]

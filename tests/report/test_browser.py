@@ -1,5 +1,6 @@
 """The page in a real browser: it starts without a word, and does what it says."""
 
+import gc
 import json
 import re
 import shutil
@@ -22,6 +23,10 @@ OPTIONS = (
     "--disable-sync",
     "--disable-quic",
 )
+INK = (
+    "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
+    ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"
+)
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
@@ -34,9 +39,10 @@ def browser() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS), timeout=180_000)
         yield browser
         browser.close()
+        gc.collect()  # what it leaves complains here, where that is ignored
 
 
 class Opened:
@@ -51,7 +57,7 @@ class Opened:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._note(request.url))
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(60_000)
         self.page.goto(path.resolve().as_uri())
 
     def _note(self, url: str) -> None:
@@ -72,11 +78,7 @@ class Opened:
 
     def ink(self, selector: str) -> int:
         """Colours that a canvas shows."""
-        script = (
-            "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
-            ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"
-        )
-        return int(self.page.locator(selector).first.evaluate(script))
+        return int(self.page.locator(selector).first.evaluate(INK))
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def opened(browser: Any, finished: Path) -> Iterator[Opened]:
 
 
 def test_the_page_draws_its_map_and_asks_for_nothing(opened: Opened) -> None:
-    opened.page.wait_for_timeout(100)
+    opened.page.wait_for_function(f"({INK})(document.querySelector('#map-canvas')) > 20")
     assert opened.ink("#map-canvas") > 20
     assert opened.text("#filtered").startswith("300 of 300 images pass")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from qdgs.compare_metrics import CORRECTED, COSTS, SHOWN, better
 from qdgs.config import RunConfig, load_config, plain, read_mapping
 from qdgs.errors import ConfigError
 from qdgs.mistakes import Mistake, sentence
@@ -29,7 +30,7 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
     name: str
-    as_: str | None = Field(default=None, alias="as")
+    as_: Annotated[str, Field(pattern=r"^[^\s./\\][^/\\]*$")] | None = Field(default=None, alias="as")
 
     @property
     def title(self) -> str:
@@ -164,6 +165,11 @@ class CompareConfig(Model):
         if self.downstream is not None and self.data is None:
             raise Mistake("data", "expected images to train and test classifiers on, got none")
         for endpoint in self.endpoints:
+            if better(endpoint.metric) is None:
+                known = [*SHOWN, *COSTS, CORRECTED]
+                raise Mistake(
+                    "endpoints.metric", f"unknown {endpoint.metric!r}{nearest(endpoint.metric, known)}"
+                )
             known = [*titles, "best", "ungated"]
             for name in (endpoint.method, endpoint.against):
                 if name not in known:

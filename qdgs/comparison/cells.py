@@ -20,7 +20,7 @@ from qdgs.comparison.data import TaskData, task_data
 from qdgs.comparison.downstream import Task
 from qdgs.comparison.measures import Grader, Number, Numbers, Yardstick
 from qdgs.datasets.manifest import latents_of, write_parquet
-from qdgs.errors import InputError
+from qdgs.errors import InputError, QdgsError
 from qdgs.fairness.audit import audited_groups, audited_targets
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import fingerprint
@@ -33,7 +33,7 @@ from qdgs.report.sheets import mosaic
 from qdgs.run import Step, Watch, unwatched
 from qdgs.samplers.base import SAMPLERS, Problem, Sampler
 from qdgs.samplers.costs import Cost
-from qdgs.stages.audit import known_confusion
+from qdgs.stages.audit import known_confusion, shared_notes, taught_notes
 from qdgs.stages.bank import Bank, as_stored
 from qdgs.training.pixels import to_pixels, unit_batches
 
@@ -117,6 +117,7 @@ class Bench:
         """
         for method in self.config.methods:
             self.sampler(method)
+        assert self._grader, "made of the problem and the auditor"
         if self.config.downstream is not None:
             self.task(self.config.first_seed)
 
@@ -167,6 +168,14 @@ class Bench:
             task = Task(self._problem, data, config.downstream, seed, biased, drawn, config.resamples)
             self._tasks = {seed: task}
         return self._tasks[seed]
+
+    def independence(self) -> tuple[str, ...]:
+        """Which judges held two roles, and whose labels taught the guide, if it can be had."""
+        judges = self.config.run.judges
+        try:
+            return (*shared_notes(judges), *taught_notes(self._guide, judges))
+        except QdgsError:
+            return tuple(shared_notes(judges))
 
     def _within(self, cell: Cell) -> Watch:
         """Tell how far a part of a cell is, under the cell's name."""

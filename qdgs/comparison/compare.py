@@ -54,29 +54,27 @@ def compare(
     """
     out = Path(out)
     check_out(out, "compare", "comparison")
-    write_text(out / "config.yaml", dump_compare(config))
     bench = Bench(config, out, device, watch)
     bench.check()
+    write_text(out / "config.yaml", dump_compare(config))
     cells = bench.cells()
     for number, cell in enumerate(cells):
         watch(Step("compare", number, len(cells), "cells"))
-        if not _is_done(out, bench, cell):
+        if not _is_done(bench, cell):
             _do(out, bench, cell)
     watch(Step("compare", len(cells), len(cells), "cells"))
     return _told(config, out, bench, cells)
 
 
-def _is_done(out: Path, bench: Bench, cell: Cell) -> bool:
-    kept = kept_cell(out, cell)
-    return kept is not None and kept.get("key") == bench.key(cell) and "error" not in kept
+def _is_done(bench: Bench, cell: Cell) -> bool:
+    kept = kept_cell(bench, cell)
+    return kept is not None and "error" not in kept
 
 
 def _do(out: Path, bench: Bench, cell: Cell) -> None:
     told: dict[str, Any] = {"key": bench.key(cell), "method": cell.title, "seed": cell.seed}
     try:
         told |= bench.do(cell).to_json()
-    except MemoryError:
-        raise
     except Exception as error:  # whatever one method does, the others go on
         sentence = str(error) if isinstance(error, QdgsError) else f"{type(error).__name__}: {error}"
         told |= {"error": " ".join(sentence.split()), "traceback": traceback.format_exc()}
@@ -84,14 +82,14 @@ def _do(out: Path, bench: Bench, cell: Cell) -> None:
 
 
 def _told(config: CompareConfig, out: Path, bench: Bench, cells: list[Cell]) -> Compared:
-    kept = [(cell, kept_cell(out, cell) or {}) for cell in cells]
+    kept = [(cell, kept_cell(bench, cell) or {}) for cell in cells]
     failed = failures(kept)
     frame = result_frame([data for _, data in kept if "rows" in data])
-    notes = notes_of(kept)
+    notes = (*bench.independence(), *notes_of(kept))
     write_tables(out, frame, config, failed, notes)
     if len(frame):
         draw_methods(frame, config, out / "comparison.png")
-        draw_costs(frame, out / "costs.png")
+        draw_costs(frame, config, out / "costs.png")
     write_comparison_page(out, config)
     assert list(frame.columns) == COLUMNS
     return Compared(out, len(cells), failed, notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,20 @@ def task_data(config: DataConfig, problem: Problem, seed: int, test_size: int) -
     def drawn(index: int, n: int, bias: float, size: int = test_size) -> LabelledImages:
         return drawn_shapes(n, bias, stream(seed, Stream.COMPARISON, index), size)
 
+    def targeted(index: int, n: int, size: int = test_size) -> LabelledImages:
+        shares = problem.shares.values()
+        if max(shares) - min(shares) < 1e-9:
+            return drawn(index, n, BALANCED, size)
+        many = drawn(index, math.ceil(n * max(shares) * len(shares)) + AT_ONCE, BALANCED, size)
+        return part(many, balanced_rows(problem, many.values, n, stream(seed, Stream.COMPARISON, index)))
+
     size = problem.generator.image_size
     return TaskData(
         training=drawn(TRAINING, config.training, config.bias, size),
-        reference=drawn(REFERENCE, config.reference, BALANCED, size),
+        reference=targeted(REFERENCE, config.reference, size),
         test=drawn(TEST, config.test, BALANCED),
         usual=drawn(USUAL, config.test, config.test_bias),
-        ceiling=drawn(CEILING, problem.images, BALANCED),
+        ceiling=targeted(CEILING, problem.images),
     )
 
 

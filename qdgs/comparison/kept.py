@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qdgs.comparison.cells import Cell
+from qdgs.comparison.cells import Bench, Cell
 from qdgs.errors import QdgsError
 from qdgs.files import read_json
 
@@ -21,12 +21,13 @@ def sheet_path(out: Path, cell: Cell) -> Path:
     return cell_path(out, cell).with_suffix(".png")
 
 
-def kept_cell(out: Path, cell: Cell) -> dict[str, Any] | None:
-    """What is kept of a cell; None where nothing is, or it is damaged: the cell is then done again."""
+def kept_cell(bench: Bench, cell: Cell) -> dict[str, Any] | None:
+    """What is kept of a cell; None where nothing is, or it is damaged, or of another configuration."""
     try:
-        return read_json(cell_path(out, cell))
+        kept = read_json(cell_path(bench.out, cell))
     except QdgsError:
         return None
+    return kept if kept.get("key") == bench.key(cell) else None
 
 
 def failures(kept: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, str]:
@@ -35,7 +36,12 @@ def failures(kept: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, str]:
 
 
 def notes_of(kept: Sequence[tuple[Cell, dict[str, Any]]]) -> tuple[str, ...]:
-    """What readers of the cells have to know."""
+    """What readers of the cells have to know, once for all seeds of which it is said."""
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for cell, data in kept:
+        for note in data.get("notes", ()):
+            seeds.setdefault((cell.title, note), []).append(str(cell.seed))
     return tuple(
-        f"{cell.title}, seed {cell.seed}: {note}" for cell, data in kept for note in data.get("notes", ())
+        f"{title}, seed{'s' if len(of) > 1 else ''} {', '.join(of)}: {note}"
+        for (title, note), of in seeds.items()
     )

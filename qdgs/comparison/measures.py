@@ -57,7 +57,7 @@ class Yardstick:
         embedding: Of pixels.
         random: Embeddings `(n, embedding_dim)` of random samples.
         groups: Their groups, missing where the auditor cannot tell.
-        real: Embeddings of real images of the target's shares; None where there are none.
+        real: Embeddings of the test images; None where there are none.
     """
 
     embedding: PixelEmbedding

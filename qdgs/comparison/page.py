@@ -14,20 +14,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from qdgs.compare_config import CompareConfig, parse_compare
+from qdgs.compare_metrics import COSTS, SHOWN, best_of, number_text, over_seeds
 from qdgs.comparison.cells import FIRST, Bench, Cell
+from qdgs.comparison.endpoints import endpoint_sentences
 from qdgs.comparison.kept import failures, kept_cell, notes_of, sheet_path
 from qdgs.comparison.meanings import TABLES
-from qdgs.comparison.tables import (
-    COSTS,
-    SHOWN,
-    best_value,
-    crossover_sentences,
-    endpoint_sentences,
-    number_text,
-    over_seeds,
-    reading,
-    result_frame,
-)
+from qdgs.comparison.tables import crossover_sentences, reading, result_frame
 from qdgs.config import read_mapping
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
@@ -85,20 +77,21 @@ def write_comparison_page(folder: Path, config: CompareConfig) -> Path:
     Returns:
         The path of the page.
     """
-    cells = Bench(config, folder).cells()
-    kept = [(cell, kept_cell(folder, cell) or {}) for cell in cells]
+    bench = Bench(config, folder)
+    cells = bench.cells()
+    kept = [(cell, kept_cell(bench, cell) or {}) for cell in cells]
     frame = result_frame([data for _, data in kept if "rows" in data])
     context = {
         "name": folder.resolve().name,
         "config": config,
         "title": _title(config),
         "lede": _lede(config),
-        "endpoints": endpoint_sentences(frame, config.endpoints) if len(frame) else [],
+        "endpoints": endpoint_sentences(frame, config) if len(frame) else [],
         "missing": [f"{cell.seed}/{cell.title}" for cell, data in kept if not data],
         "cells": len(cells),
         "failed": failures(kept),
-        "notes": notes_of(kept),
-        "crossings": crossover_sentences(frame),
+        "notes": (*bench.independence(), *notes_of(kept)),
+        "crossings": crossover_sentences(frame, config),
         "tables": [_table(frame, heading, metrics) for heading, metrics in TABLES.items()]
         if len(frame)
         else [],
@@ -141,14 +134,13 @@ def _table(frame: pd.DataFrame, heading: str, metrics: Mapping[str, str]) -> Tab
     there = {name: meaning for name, meaning in metrics.items() if (frame["metric"] == name).any()}
     rows = frame[frame["metric"].isin(there)]
     keys = list(dict.fromkeys(zip(rows["method"], rows["generator"], strict=True)))
-    found = {key: {name: over_seeds(frame, *key, name) for name in there} for key in keys}
-    best = {name: best_value([values[name] for values in found.values()], name) for name in there}
+    best = {name: best_of(frame, keys, name) for name in there}
     return Table(
         heading,
         [(_heading(name), meaning) for name, meaning in there.items()],
         [
-            (method, generator, [_value(values[name], name, best[name]) for name in there])
-            for (method, generator), values in found.items()
+            (*key, [_value(over_seeds(frame, *key, name), name, best=key in best[name]) for name in there])
+            for key in keys
         ],
     )
 
@@ -157,21 +149,21 @@ def _heading(metric: str) -> str:
     return SHOWN[metric][0] if metric in SHOWN else COSTS[metric]
 
 
-def _value(estimate: Estimate | None, name: str, best: float | None) -> Value | None:
+def _value(estimate: Estimate | None, name: str, *, best: bool) -> Value | None:
     if estimate is None:
         return None
     text = number_text(estimate.value, name)
     interval = ""
     if estimate.low == estimate.low and estimate.low != estimate.high:
         interval = f"{number_text(estimate.low, name)} to {number_text(estimate.high, name)}"
-    return Value(text, interval, estimate.value == best)
+    return Value(text, interval, best)
 
 
 def _figures(frame: pd.DataFrame, config: CompareConfig) -> dict[str, dict[str, Any]]:
     told = "; ".join(_means(frame, metric, heading) for metric, heading in PANELS.items())
     drawn = {
         "methods": (lambda width: methods_figure(frame, config, width=width), f"Methods by number. {told}"),
-        "costs": (lambda width: costs_figure(frame, width=width), _costs_alt(frame)),
+        "costs": (lambda width: costs_figure(frame, config, width=width), _costs_alt(frame, config)),
     }
     return {name: _both(name, draw, alt) for name, (draw, alt) in drawn.items()}
 
@@ -188,8 +180,9 @@ def _means(frame: pd.DataFrame, metric: str, heading: str) -> str:
     return f"{heading}: {', '.join(f'{name} {number_text(value, metric)}' for name, value in means.items())}"
 
 
-def _costs_alt(frame: pd.DataFrame) -> str:
-    return " ".join(["Lines of what a set costs against its number of images.", *crossover_sentences(frame)])
+def _costs_alt(frame: pd.DataFrame, config: CompareConfig) -> str:
+    told = crossover_sentences(frame, config)
+    return " ".join(["Lines of what a set costs against its number of images.", *told])
 
 
 def _sheets(

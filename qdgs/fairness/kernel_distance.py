@@ -28,21 +28,22 @@ def kernel_distance(
     As the kernel inception distance, but on embeddings of our own (pixels, where no other network is at
     hand): compare it within one table and with nothing else. Embeddings are scaled by one factor, so that the
     real ones have mean square 1 a dimension. The estimator is unbiased, so a value may be below 0. The
-    interval is normal, from the spread over subsets, which shrinks with the root of n/m as if the subsets'
-    images were a sample of the set's.
+    interval is normal: subsets of s among n images, drawn without putting back, spread by (1 − s/n)·n/s times
+    the variance of the set's own distance, so that error² = spread²·s/(n − s), with the smaller n of the two.
 
     Args:
         embeddings: `(n, embedding_dim)`.
         real: `(m, embedding_dim)`.
         rng: Chooses subsets.
         subsets: How many.
-        size: Images of either side in one; fewer where there are fewer.
+        size: Images of either side in one; at most half of what there is, so that subsets differ.
         level: Coverage of the interval.
 
     References:
         Bińkowski, Sutherland, Arbel and Gretton (2018), Demystifying MMD GANs, section 4.
     """
-    size = min(size, len(embeddings), len(real))
+    images = min(len(embeddings), len(real))
+    size = min(size, images // 2)
     if size < 2:
         return Estimate(math.nan)
     scale = math.sqrt(np.square(real).mean()) or 1.0
@@ -52,7 +53,7 @@ def kernel_distance(
         y = real[rng.choice(len(real), size, replace=False)] / scale
         values.append(squared_discrepancy(x, y))
     mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1)) * math.sqrt(size / min(len(embeddings), len(real)))
+    error = float(np.std(values, ddof=1)) * math.sqrt(size / (images - size))
     half = float(norm.ppf(0.5 + level / 2)) * error
     return Estimate(mean, mean - half, mean + half)
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
 from qdgs.compare_config import CompareConfig
+from qdgs.compare_metrics import over_seeds
 from qdgs.report.style import DATASET, FAINT, INK, RANDOM, SMALL, blank, plain, save, tidy, title
 
 PANELS = {
@@ -29,8 +30,9 @@ FULL = 10.5
 """Width of the figures in inches."""
 STYLES = ("-", "--", ":", "-.")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f", "#111111")
-MOST = 100_000
-IMAGES = np.geomspace(100, MOST, 200)
+LEAST, TIMES = 100, 10
+"""Costs are drawn from so many images on, up to so many times those that were made: a search of fixed length
+fills no set of any size."""
 CHEAP = ("random", "importance", "autophagy")
 """Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
 
@@ -40,9 +42,9 @@ def draw_methods(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path
     return save(methods_figure(frame, config), path)
 
 
-def draw_costs(frame: pd.DataFrame, path: Path) -> Path:
+def draw_costs(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path:
     """Write `costs_figure` as PNG."""
-    return save(costs_figure(frame), path)
+    return save(costs_figure(frame, config), path)
 
 
 def methods_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = FULL) -> Figure:
@@ -59,7 +61,7 @@ def methods_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float =
     return figure
 
 
-def costs_figure(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
+def costs_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = FULL) -> Figure:
     """Images made and read for a set against its number of images, and where the cheapest method changes.
 
     Measured at one number of images: what was learned or searched once stays, the rest grows with the set.
@@ -68,13 +70,14 @@ def costs_figure(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
     figure = blank(width, 8.6 if narrow else 4.6)
     panels = {"generator_calls": "Images that the generator made", "judge_labels": "Images that a judge read"}
     names = list(dict.fromkeys(_names(frame)))
+    images = np.geomspace(*reach(config), 200)
     for number, (metric, text) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(*((2, 1) if narrow else (1, 2)), number)
         lines = cost_lines(frame, metric)
         for name, once, each in lines:
-            _draw_line(axes, name, names.index(name), once + each * IMAGES)
-        for start, _ in cheapest(aiming(lines))[1:]:
-            if start > IMAGES[0]:
+            _draw_line(axes, name, names.index(name), images, once + each * images)
+        for start, _ in cheapest(aiming(lines, config), images[-1])[1:]:
+            if start > images[0]:
                 axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -93,9 +96,9 @@ def costs_figure(frame: pd.DataFrame, *, width: float = FULL) -> Figure:
     return figure
 
 
-def _draw_line(axes: Axes, name: str, place: int, values: np.ndarray) -> None:
+def _draw_line(axes: Axes, name: str, place: int, images: np.ndarray, values: np.ndarray) -> None:
     axes.plot(
-        IMAGES,
+        images,
         np.maximum(values, 1),
         STYLES[(place + place // len(COLORS)) % len(STYLES)],  # a colour comes again in another style
         color=COLORS[place % len(COLORS)],
@@ -118,12 +121,20 @@ def cost_lines(frame: pd.DataFrame, metric: str) -> list[tuple[str, float, float
     return lines
 
 
-def aiming(lines: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+def reach(config: CompareConfig) -> tuple[float, float]:
+    """From and to how many images costs are told."""
+    return min(LEAST, config.images), TIMES * config.images
+
+
+def aiming(
+    lines: Sequence[tuple[str, float, float]], config: CompareConfig
+) -> list[tuple[str, float, float]]:
     """The lines of methods that aim at the shares of groups."""
-    return [line for line in lines if line[0].partition(" · ")[0] not in CHEAP]
+    cheap = {"random", *(method.title for method in config.methods if method.name in CHEAP)}
+    return [line for line in lines if line[0].partition(" · ")[0] not in cheap]
 
 
-def cheapest(lines: Sequence[tuple[str, float, float]], most: float = MOST) -> list[tuple[float, str]]:
+def cheapest(lines: Sequence[tuple[str, float, float]], most: float) -> list[tuple[float, str]]:
     """From how many images on which method is the cheapest, up to `most`: the lower envelope of the lines."""
     steps: list[tuple[float, str]] = []
     images, left = 1.0, list(lines)
@@ -144,8 +155,10 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, names: pd.Series, methods: Seque
         mine = method.startswith("qdgs")
         color = DATASET if mine else RANDOM if method.startswith("random") else FAINT
         axes.plot(of["value"], np.full(len(of), place), "o", color=color, alpha=0.45, markersize=4)
-        mean = float(of["value"].mean())
-        low, high = (float(of[end].mean()) for end in ("low", "high"))
+        key = of.iloc[0][["method", "generator", "metric"]]
+        found = over_seeds(of, *key)
+        assert found is not None, "it has rows"
+        mean, low, high = found.value, found.low, found.high
         axes.plot([low, high], [place, place], color=color, linewidth=2)
         axes.plot(mean, place, "D", color=color, markersize=5)
         axes.annotate(
@@ -171,4 +184,6 @@ def _names(frame: pd.DataFrame) -> pd.Series:
 
 
 def _reading(seeds: int) -> str:
-    return f"small points: {seeds} seed{'s' if seeds > 1 else ''}; diamond: mean; bar: mean 95 % interval"
+    if seeds == 1:
+        return "diamond: the one seed; bar: 95 % interval of its images"
+    return f"small points: {seeds} seeds; diamond: mean; bar: Student's 95 % interval over seeds"

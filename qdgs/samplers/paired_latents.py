@@ -19,18 +19,26 @@ BATCH = 1024
 
 
 def partner(
-    latents: Array, label: Hyperplane, protected: Hyperplane, *, factor: float = 2.0, keep_label: bool = True
+    latents: Array,
+    label: Hyperplane,
+    protected: Hyperplane | Sequence[Hyperplane],
+    *,
+    kept: Sequence[Hyperplane] = (),
+    factor: float = 2.0,
+    keep_label: bool = True,
 ) -> Array:
     """The partner z' of each latent z: the label's coordinate kept, the protected one reflected.
 
     z' = z − factor·(w_a·z + b_a)/(1 − (w_t·w_a)²) · (w_a − (w_t·w_a)·w_t)
 
-    Then w_t·z' = w_t·z, and with the factor 2 w_a·z' + b_a = −(w_a·z + b_a).
+    Then w_t·z' = w_t·z, and with the factor 2 w_a·z' + b_a = −(w_a·z + b_a). Several protected attributes are
+    reflected at once, by the shortest way that does that for each of them.
 
     Args:
         latents: `(n, latent_dim)`.
         label: w_t, b_t.
-        protected: w_a, b_a.
+        protected: w_a, b_a, of one attribute or several.
+        kept: Of further attributes whose coordinates stay.
         factor: 2 reflects; 1 projects onto the boundary (an ablation of the paper).
         keep_label: False moves along w_a alone, whatever that does to the label (the other ablation).
 
@@ -38,11 +46,14 @@ def partner(
         Ramaswamy, Kim and Russakovsky (2021), Fair attribute classification through latent space de-biasing,
         section 3.
     """
-    steps = -factor * protected.distance(latents)[:, None]
+    planes = [protected] if isinstance(protected, Hyperplane) else list(protected)
+    steps = [-factor * plane.distance(latents) for plane in planes]
     if not keep_label:
-        alone: Array = latents + steps * protected.normal
-        return alone
-    return moved(latents, [label.normal, protected.normal], np.hstack([np.zeros_like(steps), steps]))
+        pairs = zip(steps, planes, strict=True)
+        return latents + sum(step[:, None] * plane.normal for step, plane in pairs)
+    still = [label, *kept]
+    changes = np.stack([*[np.zeros(len(latents))] * len(still), *steps], axis=1)
+    return moved(latents, [plane.normal for plane in (*still, *planes)], changes)
 
 
 class PairedLatentsSampler(BaseSampler):
@@ -157,16 +168,15 @@ class PairedLatentsSampler(BaseSampler):
         result = np.empty_like(z)
         for key in sorted(set(keys)):
             rows = keys == key
-            result[rows] = self._moved(z[rows], self.label.get(key, self.label[""]), flipped)
+            result[rows] = partner(
+                z[rows],
+                self.label.get(key, self.label[""]),
+                [self.protected[name] for name in flipped],
+                kept=[plane for name, plane in self.protected.items() if name not in flipped],
+                factor=self.factor,
+                keep_label=self.keep_label,
+            )
         return result
-
-    def _moved(self, z: Array, label: Hyperplane, flipped: Sequence[str]) -> Array:
-        steps = {name: -self.factor * self.protected[name].distance(z) for name in flipped}
-        if not self.keep_label:
-            return z + sum(steps[name][:, None] * self.protected[name].normal for name in flipped)
-        changes = [np.zeros(len(z)), *(steps.get(name, np.zeros(len(z))) for name in self.protected)]
-        normals = [label.normal, *(plane.normal for plane in self.protected.values())]
-        return moved(z, normals, np.stack(changes, axis=1))
 
     def _readable(self, wanted: int, rng: np.random.Generator) -> tuple[torch.Tensor, pd.DataFrame]:
         problem, drawn, found = self.problem, 0, 0

@@ -20,6 +20,7 @@ from qdgs.fairness.correction import confusion_counts
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.files import read_json, write_json, write_text
 from qdgs.generators.base import generate
+from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge
 from qdgs.parts import judges_shared, load_judge
 from qdgs.randomness import Stream, stream
@@ -181,6 +182,14 @@ def _joined(rows: pd.DataFrame, columns: list[str], names: list[str]) -> pd.Seri
 
 def _notes(run: Run, scorer: Scorer) -> list[str]:
     judges = run.config.judges
+    notes = shared_notes(judges)
+    if judges.teacher and judges.auditor and judges.teacher.who != judges.auditor.who:
+        notes.append(f"The cuts between groups were placed with labels of {judges.teacher.who}.")
+    return [*notes, *taught_notes(scorer.guide, judges), *_chosen(run)]
+
+
+def shared_notes(judges: JudgesConfig) -> list[str]:
+    """Which roles the auditor holds beside its own."""
     notes = []
     if isinstance(judges.auditor, Named) and (shared := judges_shared(judges)):
         roles = " and the ".join(shared)
@@ -191,9 +200,7 @@ def _notes(run: Run, scorer: Scorer) -> list[str]:
             f"Of the auditors {names} is also the {role}: those grades are not independent."
             for role, names in held
         ]
-    if judges.teacher and judges.auditor and judges.teacher.who != judges.auditor.who:
-        notes.append(f"The cuts between groups were placed with labels of {judges.teacher.who}.")
-    return [*notes, *_taught(scorer, judges), *_chosen(run)]
+    return notes
 
 
 def _exposed(auditor: Judge, read: pd.DataFrame) -> list[str]:
@@ -214,12 +221,13 @@ def _chosen(run: Run) -> list[str]:
     return [*balance_sentences(flattened.get("balance")), *identity_sentences(flattened.get("identities"))]
 
 
-def _taught(scorer: Scorer, judges: JudgesConfig) -> list[str]:
+def taught_notes(guide: SearchGuide, judges: JudgesConfig) -> list[str]:
     """Whose labels taught the guide its words, where its card says so."""
-    teachers = getattr(scorer.guide.encoder, "card", {}).get("taught_by")
-    if teachers is None:
+    encoder = getattr(guide, "encoder", None)
+    teachers = getattr(encoder, "card", {}).get("taught_by")
+    if encoder is None or teachers is None:
         return []
-    note = f"The guide {scorer.guide.encoder.name} learned its words from labels of {teachers}"
+    note = f"The guide {encoder.name} learned its words from labels of {teachers}"
     auditors = judge_names(judges.auditor)
     both = [name for name in auditors if name in str(teachers).split(" and ")]
     if not both:

@@ -11,8 +11,12 @@ import pytest
 
 from qdgs.cli import DONE, FAILED, INPUT_IS_WRONG, run_command
 from qdgs.compare_config import dump_compare
+from qdgs.compare_metrics import COSTS
+from qdgs.comparison.cells import Bench
 from qdgs.comparison.compare import compare
-from qdgs.comparison.tables import COLUMNS, COSTS
+from qdgs.comparison.kept import kept_cell
+from qdgs.comparison.page import report_comparison
+from qdgs.comparison.tables import COLUMNS
 from qdgs.errors import InputError
 from qdgs.samplers.base import SAMPLERS
 from qdgs.samplers.rejection import RandomSampler
@@ -51,7 +55,7 @@ def test_the_table_has_every_number_of_every_method_and_none_missing(compared):
     for arm in ("biased", "group-dro", "greyscale", "zero-shot", "drawn"):
         rows = frame[frame["method"] == arm]
         assert set(rows["generator"]) == {"none"}
-        assert {"mean_accuracy", "average_precision", "seconds"} <= set(rows["metric"])
+        assert {"mean_accuracy", "average_precision", "reference_images"} <= set(rows["metric"])
     pd.testing.assert_frame_equal(pd.read_parquet(compared.path / "comparison.parquet"), frame)
 
 
@@ -143,6 +147,9 @@ def test_the_command_ends_with_1_where_a_cell_failed_and_0_where_none_did(quick,
         ("methods=[randon]", "methods.name: unknown 'randon'; did you mean 'random'"),
         ("methods=[{name: rejection, bacth: 3}]", "methods.bacth: unknown option of 'rejection'"),
         ("run.judges.auditor=shape-geometry", "run.judges: expected an auditor that holds no other role"),
+        ("methods=[{name: random, as: ../mine}]", "methods.0.as"),
+        ("endpoints=[{metric: worst_group_acuracy, method: qdgs}]", "did you mean 'worst_group_accuracy'"),
+        ("endpoints=[{metric: smallest_group, method: qdgs}]", "endpoints.metric: unknown 'smallest_group'"),
     ],
 )
 def test_a_wrong_configuration_is_one_sentence_before_anything_is_done(tmp_path, capfd, override, sentence):
@@ -152,6 +159,7 @@ def test_a_wrong_configuration_is_one_sentence_before_anything_is_done(tmp_path,
     assert code == INPUT_IS_WRONG
     assert sentence in error
     assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_folder_of_something_else_is_refused(quick, tmp_path):
@@ -161,3 +169,37 @@ def test_a_folder_of_something_else_is_refused(quick, tmp_path):
     (tmp_path / "config.yaml").write_text("kind: run")
     with pytest.raises(InputError, match="expected the folder of a comparison, got that of a run"):
         compare(quick(), tmp_path)
+
+
+def test_what_is_wrong_leaves_the_folder_of_a_comparison_as_it_was(compared, tmp_path, capfd):
+    folder = tmp_path / "out"
+    shutil.copytree(compared.path, folder)
+    before = (folder / "config.yaml").read_bytes()
+    given = ["compare", str(CONFIG), "--out", str(folder), "--quick", "--set", "endpoints=[]"]
+    assert run_command([*given, "--set", "methods=[{name: rejection, bacth: 3}]"]) == INPUT_IS_WRONG
+    assert (folder / "config.yaml").read_bytes() == before
+
+
+def test_cells_of_another_configuration_are_not_told(compared, quick, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(compared.path, folder)
+    (folder / "config.yaml").write_text(dump_compare(quick("images=65")))
+    text = report_comparison(folder).read_text()
+    assert "65 images of each method" in text
+    assert "0/qdgs" in text  # among what is missing
+    bench = Bench(quick("images=65"), folder)
+    assert [kept_cell(bench, cell) for cell in bench.cells()] == [None] * len(bench.cells())
+
+
+def test_the_biased_classifier_is_of_its_label(quick, tmp_path):
+    benches = [Bench(quick(), tmp_path), Bench(quick("run.dataset.label=color"), tmp_path)]
+    shape, color = (bench.task(0) for bench in benches)
+    assert shape.biased != color.biased
+
+
+def test_who_taught_the_guide_is_told(compared):
+    text = (compared.path / "comparison.md").read_text()
+    assert (
+        "- The guide qdgs-mini learned its words from labels of shape-geometry, which is not the auditor."
+        in text
+    )

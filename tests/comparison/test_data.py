@@ -98,3 +98,13 @@ def test_a_part_keeps_images_and_values_together():
     some = part(drawn, np.array([4, 1]))
     assert some.values.iloc[0].to_dict() == drawn.values.iloc[4].to_dict()
     assert (some.images[1] == drawn.images[1]).all()
+
+
+def test_reference_and_ceiling_are_drawn_with_the_targets_shares_and_the_test_evenly(problem):
+    config = DataConfig(training=20, reference=200, test=40)
+    data = task_data(config, replace(problem, images=100), 0, 32)
+    for images, n in ((data.reference, 200), (data.ceiling, 100)):
+        shares = problem.group_of(images.values).value_counts(normalize=True)
+        assert shares.to_dict() == pytest.approx(problem.shares)
+        assert len(images) == n
+    assert problem.group_of(data.test.values).value_counts().to_dict() == dict.fromkeys(problem.groups, 10)

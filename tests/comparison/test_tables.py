@@ -1,8 +1,22 @@
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
-from qdgs.compare_config import EndpointConfig
-from qdgs.comparison.tables import endpoint_sentences, markdown, over_seeds, result_frame
+from qdgs.compare_config import EndpointConfig, MethodConfig
+from qdgs.compare_metrics import best_of, better, over_seeds
+from qdgs.comparison import endpoints
+from qdgs.comparison.tables import crossover_sentences, markdown, result_frame
+
+METHODS = ("qdgs", "random", "rejection", "a", "b", "shift", "fairtl")
+
+
+def endpoint_sentences(frame, named, generator="vae", methods=METHODS):
+    methods = [MethodConfig(name=name) if isinstance(name, str) else name for name in methods]
+    run = SimpleNamespace(generator=SimpleNamespace(name=generator))
+    return endpoints.endpoint_sentences(
+        frame, SimpleNamespace(methods=methods, endpoints=named, run=run, images=100)
+    )
 
 
 def row(value, low=None, high=None, n=10):
@@ -114,6 +128,66 @@ def test_the_best_of_a_column_is_bold_also_where_it_is_not_qdgs(quick):
     assert "| qdgs | vae | 5 |" in text
     assert "- 0/x: broke" in text
     assert "- a note" in text
+
+
+def test_errors_and_costs_are_better_where_they_are_less_and_what_has_no_better_is_no_endpoint():
+    signs = {"corrected_max_share_error": -1, "generator_calls": -1, "unreadable_share": -1, "kl": -1}
+    signs |= {"accuracy of red/square": 1, "worst_group_accuracy": 1, "bias_amplification": 0}
+    assert {name: better(name) for name in signs} == signs
+    assert better("share of red/square") is better("worst_group_acuracy") is None
+
+
+def test_random_samples_of_another_generator_are_nobodys_rival():
+    gan = {"kl": row(0.1)}
+    cells = [cell("qdgs", 0, kl=0.2), cell("fairtl", 0, "gan", gan, kl=0.3)]
+    told = endpoint_sentences(result_frame(cells), [EndpointConfig(metric="kl", method="qdgs")])
+    assert told == ["kl: qdgs is better than fairtl by +0.100, wanted at least 0: holds on this one seed, "
+                    "which settles nothing"]  # fmt: skip
+    against = EndpointConfig(metric="kl", method="qdgs", against="random")
+    assert "nothing to compare qdgs with" in endpoint_sentences(result_frame(cells), [against])[0]
+
+
+def test_methods_without_a_seed_in_common_are_told_so():
+    cells = [cell("qdgs", 0, kl=0.2), cell("rejection", 1, kl=0.3)]
+    (told,) = endpoint_sentences(result_frame(cells), [EndpointConfig(metric="kl", method="qdgs")])
+    assert told == "kl: qdgs and rejection have no seed in common"
+
+
+def test_a_gated_method_by_another_name_is_gated():
+    named = MethodConfig.model_validate({"name": "rejection", "as": "drawn-on"})
+    cells = [cell("qdgs", 0, kl=0.2), cell("drawn-on", 0, kl=0.3), cell("random", 0, kl=0.5)]
+    endpoint = EndpointConfig(metric="kl", method="qdgs", against="ungated")
+    told = endpoint_sentences(result_frame(cells), [endpoint], methods=("qdgs", "random", named))
+    assert len(told) == 1
+    assert "better than random" in told[0]
+
+
+def test_an_arm_without_images_that_is_ahead_is_told_and_the_ceiling_is_not():
+    cells = [
+        cell(name, 0, generator, worst_group_accuracy=value)
+        for name, generator, value in [
+            ("qdgs", "vae", 0.9), ("random", "vae", 0.5), ("greyscale", "none", 0.95), ("drawn", "none", 1.0),
+        ]
+    ]  # fmt: skip
+    told = endpoint_sentences(
+        result_frame(cells), [EndpointConfig(metric="worst_group_accuracy", method="qdgs")]
+    )
+    assert told[1:] == ["worst_group_accuracy: without generated images better than qdgs: greyscale (0.950)"]
+
+
+def test_of_signed_numbers_the_best_is_the_nearest_to_0_in_every_seed():
+    cells = [cell("a", seed, bias_amplification=value) for seed, value in enumerate((0.1, -0.1))]
+    cells += [cell("b", seed, bias_amplification=0.05) for seed in range(2)]
+    frame = result_frame(cells)
+    assert best_of(frame, [("a", "vae"), ("b", "vae")], "bias_amplification") == {("b", "vae")}
+
+
+def test_the_cheapest_is_told_with_how_far_it_is_from_the_target():
+    costs = {"generator_calls": 500.0, "generator_calls_once": 500.0, "images": 100.0}
+    frame = result_frame([cell("shift", 0, max_share_error=0.97, **costs)])
+    methods = [MethodConfig(name="latent-shift", **{"as": "shift"})]
+    told = crossover_sentences(frame, SimpleNamespace(methods=methods, images=100))
+    assert told[0].endswith("shift (largest share error 0.97) from 1")
 
 
 def test_no_cells_give_an_empty_table():

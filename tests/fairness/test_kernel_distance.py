@@ -33,5 +33,22 @@ def test_the_unit_of_the_embedding_does_not_matter():
     assert one.value == pytest.approx(other.value)
 
 
+@pytest.mark.parametrize("images", [64, 400])
+def test_the_interval_covers_the_distance_of_few_images_too(images):
+    truth = [squared_discrepancy(*drawn(seed, 2000, 2000)) for seed in range(3)]
+    covered = 0
+    for seed in range(100, 160):
+        found = kernel_distance(*drawn(seed, images, images), np.random.default_rng(seed), subsets=30)
+        covered += found.low <= np.mean(truth) <= found.high
+    assert covered >= 0.85 * 60
+
+
+def drawn(seed, n, m):
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((m, 4))
+    y /= np.sqrt(np.square(y).mean())
+    return rng.standard_normal((n, 4)) + 0.3, y
+
+
 def test_one_image_has_no_distance():
     assert np.isnan(kernel_distance(np.zeros((1, 2)), np.zeros((5, 2)), np.random.default_rng(0)).value)

@@ -1,7 +1,18 @@
+from types import SimpleNamespace
+
 import pytest
 
+from qdgs.compare_config import MethodConfig
 from qdgs.comparison.tables import result_frame
 from qdgs.report.comparison import aiming, cheapest, cost_lines, draw_costs
+
+CONFIG = SimpleNamespace(
+    images=100,
+    methods=[
+        MethodConfig(name="rejection"),
+        MethodConfig.model_validate({"name": "importance", "as": "mine"}),
+    ],
+)
 
 
 def cell(method, **metrics):
@@ -26,15 +37,17 @@ def test_costs_are_lines_through_what_was_measured(frame):
 
 
 def test_the_figure_of_costs_is_drawn(frame, tmp_path):
-    assert draw_costs(frame, tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+    assert draw_costs(frame, CONFIG, tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_cheapest_changes_where_lines_cross(frame):
     # 9 an image against 5,000 once
-    (first, second) = cheapest(cost_lines(frame, "generator_calls"))
+    (first, second) = cheapest(cost_lines(frame, "generator_calls"), 1e5)
     assert first == (1, "rejection")
     assert second == (pytest.approx(5000 / 9), "latent-shift")
-    assert cheapest([("a", 5, 1), ("b", 9, 2)]) == [(1, "a")]
-    assert cheapest([("a", 1, 3), ("b", 7, 2), ("c", 8, 1)]) == [(1, "a"), (3.5, "c")]
-    assert cheapest([]) == []
-    assert aiming([("random · vae", 0, 1), ("rejection", 0, 9)]) == [("rejection", 0, 9)]
+    assert cheapest([("a", 5, 1), ("b", 9, 2)], 1e5) == [(1, "a")]
+    assert cheapest([("a", 1, 3), ("b", 7, 2), ("c", 8, 1)], 1e5) == [(1, "a"), (3.5, "c")]
+    assert cheapest([], 1e5) == []
+    assert aiming([("random · vae", 0, 1), ("rejection", 0, 9), ("mine", 1, 1)], CONFIG) == [
+        ("rejection", 0, 9)
+    ]

@@ -122,3 +122,24 @@ def test_what_paired_latents_needs_is_said_in_a_sentence(make_problem, rng):
         fitted(make_problem(generator=generator), rng)
     with pytest.raises(InputError, match="held_out: expected fewer than the 10"):
         PairedLatentsSampler(labelled=10, held_out=10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), dimension=st.integers(4, 64))
+def test_several_protected_attributes_are_reflected_at_once_and_others_kept(seed, dimension):
+    rng = np.random.default_rng(seed)
+    label, kept, first, second = (plane(rng, dimension) for _ in range(4))
+    normals = np.stack([one.normal for one in (label, kept, first, second)])
+    if np.linalg.svd(normals, compute_uv=False)[-1] < 1e-3:
+        return
+    z = rng.standard_normal((7, dimension))
+    there = partner(z, label, [first, second], kept=[kept])
+    scale = 1 + np.abs(there).max()
+    for one in (label, kept):
+        np.testing.assert_allclose(one.distance(there), one.distance(z), atol=1e-9 * scale)
+    for one in (first, second):
+        np.testing.assert_allclose(one.distance(there), -one.distance(z), atol=1e-9 * scale)
+    # by the shortest way: no part of the step is outside of what the normals span
+    step = there - z
+    inside = step @ np.linalg.pinv(normals) @ normals
+    np.testing.assert_allclose(step, inside, atol=1e-9 * scale)

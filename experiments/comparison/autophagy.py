@@ -50,6 +50,7 @@ from qdgs.report.style import save
 from qdgs.training.generative import GenerativeModel
 from qdgs.training.hypernetwork import SetHypernetwork, adopt, fit_directly, fit_hypernetwork
 from qdgs.training.initial import seeded
+from study_settings import check_settings
 
 ARMS = ("likelihood", "up-weighted", "hypernetwork", "penalty", "varied")
 PENALISED = ("penalty", "varied")
@@ -166,7 +167,7 @@ def generations(
     data, codes = task.data, task.codes
     for generation in range(1, count + 1):
         begun = time.monotonic()
-        kept = work / f"{chain.name}_{generation}.pt" if work else None
+        kept = work / f"{chain.name}_{task.fitting.steps}_{generation}.pt" if work else None
         if kept is not None and kept.exists() and generation > 1:
             fit = Fit(task.new_model())
             fit.model.load_state_dict(torch.load(kept, weights_only=True))
@@ -251,6 +252,7 @@ def carry_out(args: argparse.Namespace) -> pd.DataFrame:
     """Do what is missing in the files, chain by chain."""
     checks_path = args.out.with_name(f"{args.out.stem}_one_class.csv")
     rows, checks = known(args.out, COLUMNS), known(checks_path, ONE_CLASS)
+    check_settings(args.out, {"quick": args.quick})
     for chain in chains_of(args):
         done = rows[(rows[KEY] == list(vars(chain).values())).all(axis=1)]
         if len(done) and done["generation"].max() >= args.generations:

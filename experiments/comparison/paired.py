@@ -13,8 +13,9 @@ share `bias` has the colour that goes with it. The arms:
 
 Named before it was run: pairs lower DEO and |BA| against base, at a loss of at most 0.02 of AP, as published.
 
-AP, DEO, BA and KL are told on drawn images of the same bias. Everything of a seed is paired. One row a cell
-goes into the CSV; a second call does what is missing.
+Every arm trains for as many steps. AP, DEO, BA and KL are told on drawn images of the same bias. Everything
+of a seed is paired. One row a cell goes into the CSV; a second call does what is missing.
+FILE_differences.csv has each arm less base, and less random: what more images do is not what pairs do.
 
     python experiments/comparison/paired.py --seeds 3 --out experiments/comparison/results/paired.csv
 """
@@ -24,7 +25,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ import pandas as pd
 import torch
 
 from paired_task import ATTRIBUTES, TARGETS, PairedTask, Pictures, Remembering, TurningJudge
-from qdgs.comparison.tables import verdict
+from qdgs.comparison.endpoints import verdict
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError, QdgsError
 from qdgs.fairness.classification import classification_metrics, paired_interval
@@ -45,6 +46,7 @@ from qdgs.samplers.base import SAMPLERS, Problem
 from qdgs.training.classifier import ShapeClassifier
 from qdgs.training.loop import predict, train_classifier
 from qdgs.training.pixels import to_pixels
+from study_settings import check_settings
 
 ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "base": ("", {}),
@@ -73,7 +75,8 @@ class Sizes:
         drawn: Training images that are drawn.
         generated: Images added to them.
         labelled: Samples that hyperplanes and mixtures are learned from.
-        epochs: Of every training.
+        epochs: Of a training on all of them; one on fewer images takes as many steps.
+        batch_size: Images a step.
         test: Test images.
         image_size: Pixels that the classifier sees.
     """
@@ -81,9 +84,14 @@ class Sizes:
     drawn: int = 1000
     generated: int = 2000
     labelled: int = 15_000
-    epochs: int = 20
+    epochs: int = 15
+    batch_size: int = 32
     test: int = 5000
-    image_size: int = 64
+    image_size: int = 32
+
+    def epochs_for(self, images: int) -> int:
+        """Epochs of a training on so many images."""
+        return round(self.epochs * (self.drawn + self.generated) / images)
 
 
 QUICK = Sizes(drawn=60, generated=40, labelled=240, epochs=2, test=80, image_size=16)
@@ -130,7 +138,8 @@ def scored(pictures: Pictures, test: Pictures, seed: int, sizes: Sizes) -> dict[
         classifier,
         pictures.images,
         pictures.targets,
-        epochs=sizes.epochs,
+        epochs=sizes.epochs_for(len(pictures.targets)),
+        batch_size=sizes.batch_size,
         generator=numbers,
         schedule="cosine",
     )
@@ -160,28 +169,30 @@ def cell(target: str, seed: int, arm: str, *, bias: float, generator: str, sizes
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each arm against base, seed by seed: mean difference with Student's 95 % interval; |BA| for BA."""
+    """Each arm less base and less random, seed by seed: means, Student's 95 % intervals; of BA, |BA|."""
     rows = rows.assign(bias_amplification=rows["bias_amplification"].abs())
     told = []
-    for target, arm, metric in itertools.product(rows["target"].unique(), rows["arm"].unique(), METRICS):
+    arms = [arm for arm in rows["arm"].unique() if arm != "base"]
+    for target, arm, metric, against in itertools.product(
+        rows["target"].unique(), arms, METRICS, ("base", "random")
+    ):
         of = rows[rows["target"] == target].pivot(index="seed", columns="arm", values=metric)
-        if arm == "base" or not {arm, "base"} <= set(of):
+        if arm == against or not {arm, against} <= set(of):
             continue
-        both = of[[arm, "base"]].dropna()
+        both = of[[arm, against]].dropna()
         if len(both):
-            gain = paired_interval(both[arm], both["base"])
-            told.append(
-                (target, arm, metric, both["base"].mean(), both[arm].mean(), gain.value, gain.low, gain.high)
-            )
-    return pd.DataFrame(
-        told, columns=["target", "arm", "metric", "base", "augmented", "difference", "low", "high"]
-    )
+            gain = paired_interval(both[arm], both[against])
+            means = both[against].mean(), both[arm].mean()
+            told.append((target, arm, metric, against, *means, gain.value, gain.low, gain.high, len(both)))
+    columns = "target arm metric against without with difference low high seeds"
+    return pd.DataFrame(told, columns=columns.split())
 
 
 def verdicts(table: pd.DataFrame, arm: str = "pairs") -> list[str]:
     """What the study says of each of its endpoints."""
     told = []
-    for row in table[(table["arm"] == arm) & table["metric"].isin(MOST)].itertuples():
+    of_arm = (table["arm"] == arm) & (table["against"] == "base") & table["metric"].isin(MOST)
+    for row in table[of_arm].itertuples():
         sign = 1 if row.metric == "average_precision" else -1
         room = sign * row.difference + MOST[row.metric]
         least = min(sign * row.low, sign * row.high) + MOST[row.metric]
@@ -223,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
     sizes = QUICK if given.quick else Sizes()
     rows = known_rows(given.out)
+    check_settings(given.out, {**asdict(sizes), "bias": given.bias, "generator": given.generator})
     done = set(rows[KEY].itertuples(index=False, name=None))
     for target, seed, arm in itertools.product(given.targets, range(given.seeds), given.arms):
         if (target, seed, arm) in done:

@@ -42,6 +42,7 @@ from qdgs.report.style import save
 from qdgs.samplers.base import LabelledImages, Problem
 from qdgs.samplers.fairtl import FairTL, FairTLPlusPlus
 from qdgs.training.pixels import to_pixels
+from study_settings import check_settings
 
 SOURCE_IMAGES = 10_000
 SHARES = (0.25, 0.1, 0.05, 0.025)
@@ -126,6 +127,7 @@ def carry_out(args: argparse.Namespace) -> pd.DataFrame:
     rows = pd.read_csv(args.out) if args.out.exists() else pd.DataFrame(columns=COLUMNS)
     if list(rows.columns) != COLUMNS:
         raise InputError(f"{args.out}: expected rows of this study, got something else; choose another --out")
+    check_settings(args.out, {"steps": args.steps, "samples": args.samples, "gan": args.gan})
     for key in cells_of(args):
         if (rows[KEY] == list(key)).all(axis=1).any():
             continue

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qdgs.datasets.drawing import clean_figures, draw
+from qdgs.errors import InputError
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "comparison"
 
@@ -56,12 +57,13 @@ def test_the_judge_reads_what_was_drawn(task):
 
 
 def test_endpoints_are_told_by_the_interval(study):
-    columns = ["target", "arm", "metric", "difference", "low", "high"]
+    columns = ["target", "arm", "metric", "against", "difference", "low", "high"]
     rows = [
-        ("size", "pairs", "average_precision", -0.01, -0.015, -0.005),
-        ("size", "pairs", "equal_opportunity_difference", -0.1, -0.3, 0.1),
-        ("size", "pairs", "bias_amplification", 0.1, 0.0, 0.2),
-        ("size", "pairs", "score_divergence", -1.0, -2.0, 0.0),
+        ("size", "pairs", "average_precision", "base", -0.01, -0.015, -0.005),
+        ("size", "pairs", "equal_opportunity_difference", "base", -0.1, -0.3, 0.1),
+        ("size", "pairs", "bias_amplification", "base", 0.1, 0.0, 0.2),
+        ("size", "pairs", "score_divergence", "base", -1.0, -2.0, 0.0),
+        ("size", "pairs", "average_precision", "random", -1.0, -1.0, -1.0),
     ]
     told = study.verdicts(pd.DataFrame(rows, columns=columns))
     assert [sentence.partition("base: ")[2] for sentence in told] == [
@@ -90,8 +92,27 @@ def test_the_study_goes_on_where_it_stopped(study, tmp_path, capsys):
     assert rows.loc[1, "images"] == 60 + 40
     table = pd.read_csv(tmp_path / "paired_differences.csv")
     assert set(table["arm"]) == {"pairs", "random"}
-    ap = table[(table["arm"] == "pairs") & (table["metric"] == "average_precision")].iloc[0]
+    assert set(zip(table["arm"], table["against"], strict=True)) == {
+        ("pairs", "base"), ("random", "base"), ("pairs", "random"),
+    }  # fmt: skip
+    of = (table["arm"] == "pairs") & (table["against"] == "base")
+    ap = table[of & (table["metric"] == "average_precision")].iloc[0]
     assert ap["difference"] == pytest.approx(
         rows.loc[1, "average_precision"] - rows.loc[0, "average_precision"], abs=1e-3
     )
     assert "pairs" in capsys.readouterr().out
+
+
+def test_rows_of_other_settings_are_refused(study, tmp_path):
+    out = tmp_path / "paired.csv"
+    quick = ["--seeds", "1", "--targets", "size", "--arms", "base", "--out", str(out)]
+    study.main([*quick, "--quick"])
+    with pytest.raises(InputError, match=r"of other settings \(drawn 60, generated 40, .* another --out"):
+        study.main(quick)
+    with pytest.raises(InputError, match=r"of other settings \(bias 0.9\)"):
+        study.main([*quick, "--quick", "--bias", "0.8"])
+
+
+def test_every_arm_trains_for_as_many_steps(study):
+    sizes = study.Sizes(drawn=1000, generated=2000, epochs=15)
+    assert [sizes.epochs_for(n) for n in (1000, 2500, 3000)] == [45, 18, 15]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,6 +40,7 @@ def read_bin(path: Path | str) -> Pairs:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     try:
+        _check_memo(content)
         loaded = _Inert(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle makes the unpickler raise whatever it may
         reason = str(error) or type(error).__name__
@@ -52,6 +54,13 @@ def read_bin(path: Path | str) -> Pairs:
             f"{path}: expected two images for each of {len(same):,} pairs, got {len(images):,} images"
         )
     return Pairs.of(list(zip(images[::2], images[1::2], strict=True)), same)
+
+
+def _check_memo(content: bytes) -> None:
+    """A few bytes may ask for a memo of any length; no more is needed than what was done so far."""
+    for done, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > done:
+            raise pickle.UnpicklingError(f"it asks for a memo of {argument:,} at its operation {done + 1:,}")
 
 
 def write_bin(path: Path, images: Sequence[bytes], same: Sequence[bool]) -> None:

@@ -131,3 +131,10 @@ def test_a_missing_file_and_an_image_that_is_none_are_named(tmp_path):
         decoded(read_bin(tmp_path / "a.bin").images[0], 8)
     with pytest.raises(InputError, match="expected two for each of 2 pairs, got 3"):
         write_bin(tmp_path / "b.bin", IMAGES[:3], SAME)
+
+
+def test_a_memo_that_takes_all_memory_is_refused(tmp_path):
+    path = tmp_path / "bomb.bin"
+    path.write_bytes(b"\x80\x02N" + pickle.LONG_BINPUT + (2**31).to_bytes(4, "little") + b".")
+    with pytest.raises(InputError, match=r"it asks for a memo of 2,147,483,648 at its operation 3; fetch"):
+        read_bin(path)

@@ -206,10 +206,10 @@ def _start(ray: Any, cpus: int) -> None:
 
 
 def _connect(ray: Any, config: WorkersConfig) -> None:
-    if config.address == OWN:
+    address = os.environ.get("RAY_ADDRESS", RUNNING) if config.address == RUNNING else config.address
+    if address == OWN:
         _start(ray, config.count * config.threads)
         return
-    address = os.environ.get("RAY_ADDRESS", RUNNING) if config.address == RUNNING else config.address
     if address != RUNNING and not _answers(address):
         raise InputError(f"workers.address: expected the head of a Ray cluster, got no answer from {address}")
     try:
@@ -224,7 +224,10 @@ def _connect(ray: Any, config: WorkersConfig) -> None:
 def _answers(address: str) -> bool:
     """Whether an address speaks Ray's protocol; Ray itself takes two minutes to say that it does not."""
     host, _, port = address.rpartition(":")
-    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as line:
+    if not port.isdecimal():
+        return False
+    place = (host.strip("[]"), int(port))
+    with suppress(OSError, OverflowError), socket.create_connection(place, ANSWER_SECONDS) as line:
         line.sendall(_HTTP2_PREFACE)
         head = line.recv(9)
         return len(head) > 3 and head[3] == _SETTINGS

@@ -52,6 +52,14 @@ def test_an_address_that_does_not_answer_is_one_sentence_and_soon(silent, web, m
         assert time.monotonic() - begun < 10
 
 
+def test_an_address_of_the_environment_that_is_none_is_one_sentence(monkeypatch):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:port")
+    with pytest.raises(InputError, match=r"^workers.address: .* got no answer from 127.0.0.1:port$"):
+        connected(workers(address="auto")).__enter__()
+
+
 def test_more_than_there_is_is_refused(ray_here):
     with pytest.raises(InputError, match=r"^workers.gpus_per_worker: .* got 2 workers × 3 = 6$"):
         connected(workers(count=2, gpus_per_worker=3)).__enter__()

@@ -124,7 +124,7 @@ def time_to_score(task: Task, effort: Effort, seed: int) -> dict[str, Any]:
     engine.advance(0.0)
     assert engine.search is not None
     calibration = engine.search.calibration
-    published, plain = Published(task, calibration=calibration), Plain(task, calibration=calibration)
+    published, plain = (kind(task, calibration=calibration, seed=seed) for kind in (Published, Plain))
     allowed = effort.share * effort.published_seconds
     while published.seconds < effort.published_seconds:
         published.advance(effort.slice_seconds)
@@ -185,8 +185,9 @@ def outside(effort: Effort, raw_per_second: float, clock: Callable[[], float]) -
 def machine(device: str) -> dict[str, Any]:
     """What it ran on."""
     model = platform.processor() or platform.machine()
-    with open("/proc/cpuinfo", encoding="utf-8") if Path("/proc/cpuinfo").exists() else sys.stdin as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     accelerator = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
     return {
         "processor": names[0] if names else model,
@@ -252,7 +253,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How fast is qdgs beside the published loop.")
     parser.add_argument("--out", type=Path, required=True, help="JSON; its table (.md) lies beside it")
     parser.add_argument("--quick", action="store_true", help="within five minutes on two free cores")
-    parser.add_argument("--guides", nargs="+", choices=GUIDES, default=[MINI, "ViT-B-32"])
+    parser.add_argument(
+        "--guides", nargs="+", choices=GUIDES, help=f"{MINI} and ViT-B-32; with --quick {MINI} alone"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--processor-time",
@@ -264,6 +267,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, help="races to a score (3; with --quick 1)")
     given = parser.parse_args(argv)
+    given.guides = given.guides or ([MINI] if given.quick else [MINI, "ViT-B-32"])
     if given.seeds is not None and given.seeds < 1:
         parser.error(f"--seeds: expected at least 1, got {given.seeds}")
     return given

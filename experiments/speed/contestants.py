@@ -16,7 +16,7 @@ from ribs.archives import GridArchive
 from ribs.emitters import EvolutionStrategyEmitter, GradientArborescenceEmitter
 from ribs.schedulers import Scheduler
 
-from qdgs.randomness import Stream, stream
+from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Search
@@ -189,6 +189,7 @@ class Published(WithArchive):
 
     branches: int = 3
     starts: int = 512
+    seed: int = 0
 
     def begin(self, calibration: Calibration) -> None:
         """Archives, emitters, scheduler."""
@@ -216,7 +217,9 @@ class Published(WithArchive):
         return self.scaled(objective)
 
     def _start(self) -> int:
-        latents = self.task.generator.sample_latents(self.starts, stream(0, Stream.PRIOR, 901)).numpy()
+        latents = self.task.generator.sample_latents(
+            self.starts, stream(self.seed, Stream.PRIOR, 901)
+        ).numpy()
         scores = [self.scores(part) for part in np.array_split(latents, 8)]
         objective, measures = (np.concatenate(column) for column in zip(*scores, strict=True))
         best = objective.argmax()
@@ -231,7 +234,7 @@ class Published(WithArchive):
             restart_rule="basic",
             selection_rule="mu",
             batch_size=self.branches,
-            seed=0,
+            seed=integer_seed(self.seed, Stream.EMITTER, 901),
         )
         self._scheduler = Scheduler(self._annealed, [emitter], self._elitist)
         return self.starts
@@ -256,6 +259,8 @@ class Plain(WithArchive):
     It gets the ranges and the objective's scale of qdgs; starts, restarts and selection are pyribs' own.
     """
 
+    seed: int = 0
+
     def begin(self, calibration: Calibration) -> None:
         """Archives, emitters, scheduler."""
         search = self.task.config.search
@@ -270,7 +275,7 @@ class Plain(WithArchive):
                 selection_rule="mu",
                 restart_rule="basic",
                 batch_size=search.batch_size,
-                seed=index,
+                seed=integer_seed(self.seed, Stream.EMITTER, 902 + index),
             )
             for index in range(search.emitters)
         ]

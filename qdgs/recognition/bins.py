@@ -59,7 +59,7 @@ def read_bin(path: Path | str) -> Pairs:
 def _check_memo(content: bytes) -> None:
     """A few bytes may ask for a memo of any length; no more is needed than what was done so far."""
     for done, (operation, argument, _) in enumerate(pickletools.genops(content)):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > done:
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > done:
             raise pickle.UnpicklingError(f"it asks for a memo of {argument:,} at its operation {done + 1:,}")
 
 

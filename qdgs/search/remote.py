@@ -20,7 +20,8 @@ AHEAD = 2
 """Micro-batches that a worker is given at a time, so that it need not wait for the next one."""
 
 LOSSES = 3
-"""How many workers in a row may be lost without anything scored in between."""
+"""How many workers in a row may be lost without anything scored in between, beside those of a machine that
+takes all others with it."""
 
 START_SECONDS = 600.0
 """How long to wait for one more worker to start."""
@@ -213,7 +214,7 @@ class RayWorkers:
         if isinstance(error, self._ray.exceptions.RayTaskError):
             raise raised(error)
         self._losses += 1
-        if self._losses > LOSSES:
+        if self._losses > LOSSES + self._config.count - 1:
             raise QdgsError(
                 f"workers: {self._losses} workers were lost without anything scored in between; Ray says of "
                 f"the last one: {first_line(error)}"

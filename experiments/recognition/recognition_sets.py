@@ -34,6 +34,8 @@ GENERATOR = "dcgan-digiface"
 GROUPS = ("dark", "medium", "light")
 UNREAD = "unread"
 READ_AT_ONCE = 256
+AT_ONCE = 32
+"""Identities whose images are made at once."""
 
 # indices of a seed's streams
 POOL, SPLIT, REAL, PAIRS, RANDOM, QDGS, VARIED = range(7)
@@ -47,11 +49,12 @@ class Sizes:
     Attributes:
         pool: Random latents that are judged, for the real set and the pairs of every seed.
         pretrain: Identities and images of each to pre-train on.
-        real: Identities and images of each of the biased set.
+        real: Identities and images of each of the biased set, and candidates rendered of each.
         skew: Identities of every other group for each of the rarest.
         test: Identities of each group that pairs are made of, candidates rendered of each, and images kept.
         offset: Strength of the variations.
-        image_size: Side of the square that is cropped.
+        crop: Side of the square that is cropped.
+        image_size: Side that recognisers see it at.
         width: Of the narrow IR-18.
         embedding: Length of its embeddings.
         pretrain_epochs: Of pre-training.
@@ -64,11 +67,12 @@ class Sizes:
 
     pool: int = 8000
     pretrain: tuple[int, int] = (1000, 12)
-    real: tuple[int, int] = (450, 8)
+    real: tuple[int, int, int] = (450, 8, 24)
     skew: int = 7
     test: tuple[int, int, int] = (300, 8, 4)
     offset: float = 0.5
-    image_size: int = 48
+    crop: int = 48
+    image_size: int = 32
     width: int = 16
     embedding: int = 128
     pretrain_epochs: int = 12
@@ -83,7 +87,7 @@ FULL = Sizes()
 QUICK = Sizes(
     pool=1000,
     pretrain=(120, 8),
-    real=(90, 8),
+    real=(90, 8, 24),
     test=(40, 6, 4),
     pretrain_epochs=8,
     real_epochs=6,
@@ -143,30 +147,56 @@ class Faces:
     def write_real(self, folder: Path, seed: int) -> None:
         """The biased set: `skew` identities of every other group for each of the rarest.
 
+        Every image is of its identity's group as judged by itself: a light face at an offset may look darker.
+
         Raises:
             InputError: The pool has too few of a group.
         """
-        identities, images = self.sizes.real
+        identities = self.sizes.real[0]
         fewest = identities // (1 + self.sizes.skew * (len(GROUPS) - 1))
-        wanted = {group: fewest if group == self.rarest else fewest * self.sizes.skew for group in GROUPS}
-        after = self.sizes.test[0]
-        chosen = {group: self.members(seed, group)[after : after + n] for group, n in wanted.items()}
-        for group, latents in chosen.items():
-            if len(latents) < wanted[group]:
-                raise InputError(
-                    f"pool: expected {after + wanted[group]} samples of group {group!r}, got "
-                    f"{after + len(latents)}; take a larger pool"
-                )
-        groups = [group for group, latents in chosen.items() for _ in range(len(latents))]
-        self._write(folder, torch.cat(list(chosen.values())), groups, images, seed, REAL)
+        rng = stream(seed, Stream.FLATTEN, REAL)
+        parts, groups = [], []
+        for group in GROUPS:
+            wanted = fewest if group == self.rarest else fewest * self.sizes.skew
+            found = self._staying(group, wanted, seed, rng)
+            parts.append(found)
+            groups += [group] * len(found)
+        self._write(folder, np.concatenate(parts), groups)
 
-    def write_pretraining(self, folder: Path, arm: str, seed: int) -> dict[str, int]:
-        """A set to pre-train on: "random", "random-gated" or "qdgs"; identities of each group as judged."""
+    def write_pretraining(self, folder: Path, arm: str, seed: int) -> list[dict[str, object]]:
+        """A set to pre-train on: "random", "random-gated" or "qdgs".
+
+        Returns:
+            For each group, and for those that cannot be read: identities as judged by their own image, and
+            images as judged by themselves.
+
+        Raises:
+            InputError: The qdgs run has too few latents.
+        """
         identities, images = self.sizes.pretrain
         latents = self._qdgs(identities, seed) if arm == "qdgs" else self._random(identities, arm, seed)
-        groups = self.groups(latents)
-        self._write(folder, latents, [group or UNREAD for group in groups], images, seed, VARIED)
-        return {group or UNREAD: int((groups == group).sum()) for group in ("", *GROUPS)}
+        if len(latents) < identities:
+            raise InputError(
+                f"{self.run or 'stand-in'}: expected latents of {identities} identities, as every arm has, "
+                f"got {len(latents)}; take a run with more images"
+            )
+        rng = stream(seed, Stream.FLATTEN, VARIED)
+        varied = variations(self.generator, latents, images, self.sizes.offset, rng)
+        pixels = rendered(self.generator, varied)
+        of_identities, of_images = self.groups(latents), lightness(pixels)
+        self._write(
+            folder,
+            pixels.reshape(identities, images, *pixels.shape[1:]),
+            [group or UNREAD for group in of_identities],
+        )
+        return [
+            {
+                "group": group or UNREAD,
+                "identities": int((of_identities == group).sum()),
+                "images": int((of_images == group).sum()),
+            }
+            for group in ("", *GROUPS)
+        ]
 
     def write_pairs(self, path: Path, seed: int) -> None:
         """A `.bin` of pairs and a CSV of their groups: every fold has as many of each group and kind.
@@ -205,23 +235,40 @@ class Faces:
                 owners.append(identity)
         return _shuffled(same, np.array(owners), rng)
 
+    def _staying(self, group: str, wanted: int, seed: int, rng: np.random.Generator) -> Pixels:
+        """Images of identities after those of the pairs, `(wanted, images, height, width, 3)`."""
+        _, images, candidates = self.sizes.real
+        found: list[Pixels] = []
+        for latents in self.members(seed, group)[self.sizes.test[0] :].split(AT_ONCE):
+            varied = variations(self.generator, latents, candidates, self.sizes.offset, rng)
+            pixels = rendered(self.generator, varied)
+            stays = (lightness(pixels) == group).reshape(len(latents), candidates)
+            whole = pixels.reshape(len(latents), candidates, *pixels.shape[1:])
+            found += [
+                own[keep][:images] for own, keep in zip(whole, stays, strict=True) if keep.sum() >= images
+            ]
+            if len(found) >= wanted:
+                return np.stack(found[:wanted])
+        raise InputError(
+            f"pool: expected {wanted} identities of group {group!r} with {images} images that stay in it, "
+            f"after the {self.sizes.test[0]} of the pairs, got {len(found)}; take a larger pool"
+        )
+
     def _encoded(self, image: Pixels) -> bytes:
-        start = (len(image) - self.sizes.image_size) // 2
-        middle = slice(start, start + self.sizes.image_size)
+        start = (len(image) - self.sizes.crop) // 2
+        middle = slice(start, start + self.sizes.crop)
         buffer = io.BytesIO()
         Image.fromarray(image[middle, middle]).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def _write(
-        self, folder: Path, latents: Tensor, groups: list[str], images: int, seed: int, purpose: int
-    ) -> None:
-        varied = variations(
-            self.generator, latents, images, self.sizes.offset, stream(seed, Stream.FLATTEN, purpose)
-        )
-        pixels = rendered(self.generator, varied, crop=self.sizes.image_size)
+    def _write(self, folder: Path, pixels: Pixels, groups: list[str]) -> None:
+        """Identities `(identities, images, height, width, 3)`, their middle alone."""
+        start = (pixels.shape[2] - self.sizes.crop) // 2
+        middle = slice(start, start + self.sizes.crop)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        numbers = np.repeat(np.arange(len(latents)), images)
-        write_identities(folder, pixels, numbers, [groups[number] for number in numbers])
+        numbers = np.repeat(np.arange(len(pixels)), pixels.shape[1])
+        flat = pixels[:, :, middle, middle].reshape(-1, self.sizes.crop, self.sizes.crop, 3)
+        write_identities(folder, flat, numbers, [groups[number] for number in numbers])
 
     def _random(self, identities: int, arm: str, seed: int) -> Tensor:
         rng = stream(seed, Stream.RANDOM_SAMPLES, RANDOM)

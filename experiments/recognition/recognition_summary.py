@@ -58,9 +58,15 @@ def verdict(table: pd.DataFrame, rarest: str) -> Iterator[str]:
             f"{row['difference']:+.4f}, {interval}."
         )
     if "all" in part.index:
-        change = part.loc["all", "difference"]
-        kept = "at most" if change >= -ALLOWED_LOSS else "more than"
-        yield f"Over all pairs accuracy changes by {change:+.4f}: {kept} half a point is lost."
+        row = part.loc["all"]
+        kept = "at most" if row["difference"] >= -ALLOWED_LOSS else "more than"
+        settled = row["low"] >= -ALLOWED_LOSS or row["high"] < -ALLOWED_LOSS
+        interval = f" [{row['low']:+.4f}, {row['high']:+.4f}]" if row["seeds"] > 1 else ""
+        doubt = "" if settled else ", which is not settled"
+        yield (
+            f"Over all pairs accuracy changes by {row['difference']:+.4f}{interval}: {kept} half a point is "
+            f"lost{doubt}."
+        )
 
 
 def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:

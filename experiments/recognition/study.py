@@ -114,12 +114,12 @@ class Study:
             if arm != "none" and not (folder / f"set-{arm}.json").is_file():
                 shutil.rmtree(folder / f"set-{arm}", ignore_errors=True)
                 counts = faces.write_pretraining(folder / f"set-{arm}", arm, seed)
-                write_json(folder / f"set-{arm}.json", counts)
+                write_json(folder / f"set-{arm}.json", {"groups": counts})
         return [
-            {"pretraining": arm, "seed": seed, "group": group, "identities": n}
-            for arm in arms
-            if arm != "none"
-            for group, n in read_json(folder / f"set-{arm}.json").items()
+            {"pretraining": arm, "seed": seed, **counts}
+            for arm in ARMS
+            if (folder / f"set-{arm}.json").is_file()
+            for counts in read_json(folder / f"set-{arm}.json")["groups"]
         ]
 
     def train(self, cell: Cell) -> list[dict[str, Any]]:

@@ -160,7 +160,9 @@ def shapes(seed: int, n: int = 2000, bias: float = 0.9) -> Shapes:
     rng = qdgs.stream(seed, qdgs.Stream.DRAWING)
     images, shape, color = biased_shapes(n, bias, rng, image_size=64)
     codes = np.where(shape == color, MAJORITY, MINORITY)
-    fitting = Fitting(steps=2000, batch_size=64, learning_rate=1e-3)
+    fitting = Fitting(
+        steps=2000, batch_size=64, learning_rate=2e-4
+    )  # of 1e-3 a hypernetwork's model goes blank
     return Shapes(1 - images, codes, fitting, (32, 64, 96), samples=1000)
 
 

@@ -40,6 +40,7 @@ from qdgs.training.pixels import to_pixels, unit_batches
 FIT, SAMPLE, GRADE = range(3)
 NO_GENERATOR = "none"
 FIRST, TILE = 16, 56
+UNLABELLED = "none of its images has a label: the biased classifier stays as it was"
 
 
 @dataclass(frozen=True)
@@ -273,12 +274,14 @@ class Bench:
         self._keep(cell, rows, pixels[:FIRST])
         random, yardstick = (None, self._bank) if own is None else self._own(own.before, cell.seed)
         numbers = self._graded(pixels, rows["label"], self._with_real(yardstick, cell.seed), cell.seed)
+        labels = _label_codes(problem, rows["label"])
+        unlabelled = () if (labels >= 0).any() else (UNLABELLED,)
         if self.config.downstream is not None:
-            labels = _label_codes(problem, rows["label"])
-            numbers |= self.task(cell.seed).tuned_on(pixels, labels, self._rng(cell.seed, GRADE))
+            task, rng = self.task(cell.seed), self._rng(cell.seed, GRADE)
+            numbers |= task.untuned(rng) if unlabelled else task.tuned_on(pixels, labels, rng)
         numbers |= _costs(sampler.cost) | _costs(once, "_once")
         numbers["images"] = Number(Estimate(float(len(rows))), problem.images)
-        notes = (*sampler.notes, *(str(item.message) for item in caught if _ours(item)))
+        notes = (*unlabelled, *sampler.notes, *(str(item.message) for item in caught if _ours(item)))
         name = own.name if own else self.config.run.generator.name
         return Result(name, _rows(numbers), random, tuple(dict.fromkeys(notes)))
 

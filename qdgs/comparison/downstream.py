@@ -87,6 +87,10 @@ class Task:
         kept, targets = images[torch.from_numpy(known)], torch.from_numpy(labels[known])
         return self.told(self._tuned(kept, targets), rng)
 
+    def untuned(self, rng: np.random.Generator) -> Numbers:
+        """Numbers of the biased classifier as it is."""
+        return self.told(self._tested(self._biased()), rng)
+
     def arm(self, name: str, guide: Callable[[], SearchGuide], rng: np.random.Generator) -> Numbers | None:
         """Numbers of a classifier that needs no generated image; None where this task has no such arm."""
         training, turn = self.data.training, self._turn
@@ -96,7 +100,7 @@ class Task:
             ceiling = self.data.ceiling
             return None if ceiling is None else self.tuned_on(ceiling.images, self.labels(ceiling), rng)
         if name == "biased":
-            return self.told(self._tested(self._biased()), rng)
+            return self.untuned(rng)
         if name == "zero-shot":
             return self.told(self._zero_shot(guide()), rng)
         if name in ("reweighting", "group-dro"):

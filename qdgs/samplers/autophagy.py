@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from qdgs.training.initial import seeded
 from qdgs.training.pixels import to_pixels, to_unit
 
 LATENT_DIM = 8
+PLAIN_RATE = 1e-3
 
 
 class InkDecoder(nn.Module):
@@ -53,7 +55,8 @@ class Autophagy(OwnGeneratorSampler):
         latent_dim: Length of a latent.
         beta: Weight of the KL divergence.
         image_size: Pixels a side.
-        learning_rate: Adam's at first.
+        learning_rate: Adam's at first, of the hypernetwork. Five times as much, which is right for the
+            autoencoder by itself, moves all of its weights at once so far that it paints nothing ever after.
 
     References:
         Mayer et al. 2024, arXiv 2405.13977, "Improving Fairness and Mitigating MADness in Generative Models".
@@ -72,7 +75,7 @@ class Autophagy(OwnGeneratorSampler):
         latent_dim: int = LATENT_DIM,
         beta: float = 1.5,
         image_size: int = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-4,
     ) -> None:
         super().__init__()
         self.fitting = Fitting(steps, batch_size, learning_rate, penalty)
@@ -93,7 +96,7 @@ class Autophagy(OwnGeneratorSampler):
         plain = copy.deepcopy(model)
         with self._meter.timed():
             self._fit_by_hypernetwork(model, ink, random)
-        fit_directly(plain, ink, self.fitting, random)
+        fit_directly(plain, ink, replace(self.fitting, learning_rate=PLAIN_RATE), random)
         self.own = OwnGenerator("shapes-autoencoder", self._generator_of(model), self._generator_of(plain))
         self.notes = (
             "the training images' labels are not used, and minorities are not made more than they are",

@@ -41,6 +41,13 @@ class Breaks(RandomSampler):
         return super().sample(n, rng)
 
 
+class Unlabelled(RandomSampler):
+    """A method whose images nobody can label."""
+
+    def sample(self, n, rng):
+        return super().sample(n, rng).assign(label=None)
+
+
 def test_the_table_has_every_number_of_every_method_and_none_missing(compared):
     frame = pd.read_csv(compared.path / "comparison.csv")
     assert list(frame.columns) == COLUMNS
@@ -203,3 +210,15 @@ def test_who_taught_the_guide_is_told(compared):
         "- The guide qdgs-mini learned its words from labels of shape-geometry, which is not the auditor."
         in text
     )
+
+
+def test_images_without_a_label_leave_the_classifier_as_it_was(quick, tmp_path, monkeypatch):
+    monkeypatch.setitem(SAMPLERS, "unlabelled", Unlabelled)
+    found = compare(quick("methods=[unlabelled]", "downstream.arms=[biased]", "endpoints=[]"), tmp_path / "o")
+    assert found.failed == {}
+    assert "unlabelled, seed 0: none of its images has a label: the biased classifier stays" in found.notes[1]
+    rows = pd.read_csv(found.path / "comparison.csv")
+    table = rows[rows["metric"].str.contains("accuracy")].pivot(
+        index="metric", columns="method", values="value"
+    )
+    assert (table["unlabelled"] == table["biased"]).all()

@@ -16,7 +16,7 @@ from qdgs.comparison.endpoints import endpoint_sentences
 from qdgs.datasets.manifest import write_parquet
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
-from qdgs.report.comparison import CHEAP, aiming, cheapest, cost_lines, reach
+from qdgs.report.comparison import BALANCED, balancing, cheapest, cost_lines, reach
 
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
@@ -94,20 +94,14 @@ def crossover_sentences(frame: pd.DataFrame, config: CompareConfig) -> list[str]
     """Which method is cheapest up to how many images, for what the generator and a judge are asked for."""
     told = []
     for metric in ("generator_calls", "judge_labels"):
-        steps = cheapest(aiming(cost_lines(frame, metric), config), reach(config)[1])
+        steps = cheapest(balancing(cost_lines(frame, metric), frame), reach(config)[1])
         if steps:
-            parts = [f"{name}{_missing(frame, name)} from {start:,.0f}" for start, name in steps]
+            parts = [f"{name} from {start:,.0f}" for start, name in steps]
             told.append(
-                f"Fewest {COSTS[metric]} by images in the set, of methods that aim at the shares of groups "
-                f"(not {', '.join(CHEAP)}), with a search as long as it was: {', '.join(parts)}"
+                f"Fewest {COSTS[metric]} by images in the set, of methods whose largest share error is at "
+                f"most {BALANCED:g}, with a search as long as it was: {', '.join(parts)}"
             )
     return told
-
-
-def _missing(frame: pd.DataFrame, name: str) -> str:
-    """How far a method is from the target, in brackets."""
-    of = frame[(frame["method"] == name.partition(" · ")[0]) & (frame["metric"] == "max_share_error")]
-    return f" (largest share error {of['value'].mean():.2f})" if len(of) else ""
 
 
 def _table(frame: pd.DataFrame, headings: Mapping[str, str]) -> str:

@@ -33,8 +33,10 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f
 LEAST, TIMES = 100, 10
 """Costs are drawn from so many images on, up to so many times those that were made: a search of fixed length
 fills no set of any size."""
-CHEAP = ("random", "importance", "autophagy")
-"""Samplers that do not aim at the shares of groups: cheap whatever the number of images."""
+Line = tuple[str, float, float]
+"""A method, what it spends once, and for each image."""
+BALANCED = 0.5
+"""Largest error of a group's share, relative to it, up to which a method's set counts as balanced."""
 
 
 def draw_methods(frame: pd.DataFrame, config: CompareConfig, path: Path) -> Path:
@@ -76,7 +78,7 @@ def costs_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = F
         lines = cost_lines(frame, metric)
         for name, once, each in lines:
             _draw_line(axes, name, names.index(name), images, once + each * images)
-        for start, _ in cheapest(aiming(lines, config), images[-1])[1:]:
+        for start, _ in cheapest(balancing(lines, frame), images[-1])[1:]:
             if start > images[0]:
                 axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
         axes.set_xscale("log")
@@ -107,7 +109,7 @@ def _draw_line(axes: Axes, name: str, place: int, images: np.ndarray, values: np
     )
 
 
-def cost_lines(frame: pd.DataFrame, metric: str) -> list[tuple[str, float, float]]:
+def cost_lines(frame: pd.DataFrame, metric: str) -> list[Line]:
     """Method → what it spends once and what for each image, by the parts that were counted apart.
 
     `<metric>_once` is what `fit` spent; methods without it are left out.
@@ -126,15 +128,16 @@ def reach(config: CompareConfig) -> tuple[float, float]:
     return min(LEAST, config.images), TIMES * config.images
 
 
-def aiming(
-    lines: Sequence[tuple[str, float, float]], config: CompareConfig
+def balancing(
+    lines: Sequence[tuple[str, float, float]], frame: pd.DataFrame
 ) -> list[tuple[str, float, float]]:
-    """The lines of methods that aim at the shares of groups."""
-    cheap = {"random", *(method.title for method in config.methods if method.name in CHEAP)}
-    return [line for line in lines if line[0].partition(" · ")[0] not in cheap]
+    """The lines of methods whose sets are balanced, in the mean over seeds: others are cheap in vain."""
+    rows = frame[frame["metric"] == "max_share_error"]
+    errors = rows["value"].groupby(_names(frame)[rows.index]).mean()
+    return [line for line in lines if errors.get(line[0], np.inf) <= BALANCED]
 
 
-def cheapest(lines: Sequence[tuple[str, float, float]], most: float) -> list[tuple[float, str]]:
+def cheapest(lines: Sequence[Line], most: float) -> list[tuple[float, str]]:
     """From how many images on which method is the cheapest, up to `most`: the lower envelope of the lines."""
     steps: list[tuple[float, str]] = []
     images, left = 1.0, list(lines)

@@ -182,12 +182,20 @@ def test_of_signed_numbers_the_best_is_the_nearest_to_0_in_every_seed():
     assert best_of(frame, [("a", "vae"), ("b", "vae")], "bias_amplification") == {("b", "vae")}
 
 
-def test_the_cheapest_is_told_with_how_far_it_is_from_the_target():
-    costs = {"generator_calls": 500.0, "generator_calls_once": 500.0, "images": 100.0}
-    frame = result_frame([cell("shift", 0, max_share_error=0.97, **costs)])
-    methods = [MethodConfig(name="latent-shift", **{"as": "shift"})]
-    told = crossover_sentences(frame, SimpleNamespace(methods=methods, images=100))
-    assert told[0].endswith("shift (largest share error 0.97) from 1")
+def test_who_does_not_balance_is_not_cheapest():
+    def costs(each, once):
+        return {"generator_calls": 100 * each + once, "generator_calls_once": once, "images": 100.0}
+
+    frame = result_frame(
+        [
+            cell("random", 0, max_share_error=0.9, **costs(1, 0.0)),
+            cell("rejection", 0, max_share_error=0.1, **costs(20, 0.0)),
+            cell("qdgs", 0, max_share_error=0.05, **costs(1, 1900.0)),
+            cell("shift", 0, max_share_error=1.8, **costs(0, 10.0)),
+        ]
+    )
+    (told,) = crossover_sentences(frame, SimpleNamespace(images=100))
+    assert told.endswith("at most 0.5, with a search as long as it was: rejection from 1, qdgs from 100")
 
 
 def test_no_cells_give_an_empty_table():

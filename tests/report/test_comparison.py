@@ -2,17 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from qdgs.compare_config import MethodConfig
 from qdgs.comparison.tables import result_frame
-from qdgs.report.comparison import aiming, cheapest, cost_lines, draw_costs
+from qdgs.report.comparison import balancing, cheapest, cost_lines, draw_costs
 
-CONFIG = SimpleNamespace(
-    images=100,
-    methods=[
-        MethodConfig(name="rejection"),
-        MethodConfig.model_validate({"name": "importance", "as": "mine"}),
-    ],
-)
+CONFIG = SimpleNamespace(images=100)
 
 
 def cell(method, **metrics):
@@ -48,6 +41,9 @@ def test_the_cheapest_changes_where_lines_cross(frame):
     assert cheapest([("a", 5, 1), ("b", 9, 2)], 1e5) == [(1, "a")]
     assert cheapest([("a", 1, 3), ("b", 7, 2), ("c", 8, 1)], 1e5) == [(1, "a"), (3.5, "c")]
     assert cheapest([], 1e5) == []
-    assert aiming([("random · vae", 0, 1), ("rejection", 0, 9), ("mine", 1, 1)], CONFIG) == [
-        ("rejection", 0, 9)
-    ]
+
+
+def test_lines_of_sets_that_are_not_balanced_are_left_out():
+    frame = result_frame([cell("near", max_share_error=0.4), cell("far", max_share_error=0.6)])
+    lines = [("near", 0, 9), ("far", 0, 1), ("untold", 0, 1)]
+    assert balancing(lines, frame) == lines[:1]

@@ -22,7 +22,7 @@ PANELS = {
     "group_diversity_ratio": "Diversity within groups, relative to random samples (more is better)",
 }
 MOST = {"worst_group_accuracy": 1.0}
-"""What a number cannot exceed, where Student's interval of few seeds may; none of them is below 0."""
+"""What a number cannot exceed, though Student's interval of few seeds may. None of the panels' is below 0."""
 SHORT = {
     "max_share_error": "Largest share error",
     "worst_group_accuracy": "Worst group's accuracy",
@@ -130,9 +130,7 @@ def reach(config: CompareConfig) -> tuple[float, float]:
     return min(LEAST, config.images), TIMES * config.images
 
 
-def balancing(
-    lines: Sequence[tuple[str, float, float]], frame: pd.DataFrame
-) -> list[tuple[str, float, float]]:
+def balancing(lines: Sequence[Line], frame: pd.DataFrame) -> list[Line]:
     """The lines of methods whose sets are balanced, in the mean over seeds: others are cheap in vain."""
     rows = frame[frame["metric"] == "max_share_error"]
     errors = rows["value"].groupby(_names(frame)[rows.index]).mean()

@@ -10,12 +10,21 @@ from matplotlib.figure import Figure
 from qdgs.fairness.classification import paired_interval
 from qdgs.report.style import DATASET, FAINT, RANDOM, SMALL, TARGET, blank, tidy, title
 
-COMPARISONS = (("qdgs", "random"), ("qdgs", "random-gated"), ("qdgs", "none"), ("random", "none"))
+COMPARISONS = (
+    ("qdgs", "random"),
+    ("qdgs", "random-gated"),
+    ("qdgs", "none"),
+    ("random", "none"),
+    ("random-gated", "random"),
+    ("qdgs-elites", "random"),
+    ("qdgs", "qdgs-elites"),
+)
 LOOK = {
     "none": (FAINT, "D", "not pre-trained"),
     "random": (RANDOM, "s", "random samples"),
     "random-gated": (TARGET, "^", "random samples, gated"),
     "qdgs": (DATASET, "o", "qdgs set"),
+    "qdgs-elites": (DATASET, "v", "qdgs set, each elite an identity"),
 }
 ALLOWED_LOSS = 0.005
 
@@ -44,18 +53,19 @@ def intervals(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame, rarest: str) -> Iterator[str]:
-    """Whether the qdgs set did what it should, in two sentences."""
+    """Whether the qdgs set did what it should, and what of it is the gate's doing, a sentence each."""
     part = table[table["comparison"] == "qdgs − random"].set_index("group")
     if rarest in part.index:
-        row = part.loc[rarest]
-        raised = "raises" if row["difference"] > 0 else "does not raise"
-        clear = "" if row["low"] > 0 or row["high"] < 0 else ", which holds 0"
-        interval = (
-            f"[{row['low']:+.4f}, {row['high']:+.4f}]{clear}" if row["seeds"] > 1 else "one seed, no interval"
-        )
+        raised = "raises" if part.loc[rarest, "difference"] > 0 else "does not raise"
         yield (
             f"Pre-training on the qdgs set {raised} accuracy on the rarest group ({rarest}): "
-            f"{row['difference']:+.4f}, {interval}."
+            f"{_difference(part.loc[rarest])}."
+        )
+    gated = table[table["comparison"] == "qdgs − random-gated"].set_index("group")
+    if rarest in gated.index:
+        yield (
+            "Against random samples that passed the gate, so that balance alone differs: "
+            f"{_difference(gated.loc[rarest])}."
         )
     if "all" in part.index:
         row = part.loc["all"]
@@ -67,6 +77,13 @@ def verdict(table: pd.DataFrame, rarest: str) -> Iterator[str]:
             f"Over all pairs accuracy changes by {row['difference']:+.4f}{interval}: {kept} half a point is "
             f"lost{doubt}."
         )
+
+
+def _difference(row: pd.Series) -> str:
+    if row["seeds"] < 2:
+        return f"{row['difference']:+.4f}, one seed, no interval"
+    clear = "" if row["low"] > 0 or row["high"] < 0 else ", which holds 0"
+    return f"{row['difference']:+.4f}, [{row['low']:+.4f}, {row['high']:+.4f}]{clear}"
 
 
 def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
@@ -103,7 +120,7 @@ def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
     tidy(axes, grid="y")
     pairs = ", ".join(f"{n:,}" for n in sorted(rows.loc[rows["group"] != "all", "n"].unique()))
     seeds = rows["seed"].nunique()
-    sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group; qdgs set: {note}"
+    sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group" + (f"; {note}" if note else "")
     title(axes, "Verification by apparent lightness, by what was pre-trained on", sizes)
     figure.legend(loc="outside lower center", ncols=len(arms), frameon=False, fontsize=SMALL)
     return figure

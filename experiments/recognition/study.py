@@ -1,10 +1,11 @@
 """Does pre-training a face recogniser on a qdgs set help the group that random samples show least?
 
-Two narrow IR-18s of equal size (and more with --arms) are pre-trained on as many identities:
+Narrow IR-18s of equal size are pre-trained on as many images of as many identities:
 
     random         random samples of dcgan-digiface
     random-gated   random samples in which the gate of configs/faces.yaml sees a face
-    qdgs           the dataset of a qdgs run, balanced by apparent lightness
+    qdgs           the dataset of a qdgs run, evenly by apparent lightness, its identities clusters of elites
+    qdgs-elites    the same, each elite an identity (on request)
     none           not pre-trained
 
 Each goes on with the same biased "real" set: held-out latents of the same generator, seven identities of
@@ -14,13 +15,15 @@ every other group for one of the rarest. They are verified on held-out pairs, ba
     python experiments/recognition/study.py --run RUN --out OUT
     python experiments/recognition/study.py --quick --out OUT
 
-The last takes minutes: a search guided by pixels stands in for RUN. OUT/results.csv has a row for each
-pretraining, seed and group, and one for all pairs; a second call does what is missing. Beside it lie
-intervals.csv, accuracy.png, sets.csv (groups of what was pre-trained on), and all that was made on the way,
-each recogniser with its verification.
+The last takes minutes: a search guided by pixels stands in for RUN. With several runs seed i takes run i, and
+begins again with the first when they are used up. OUT/results.csv has a row for each pretraining, seed and
+group, and one for all pairs; a second call does what is missing. Beside it lie intervals.csv, accuracy.png,
+sets.csv (groups of what was pre-trained on), purity.csv (whether its identities hold), and all that was made
+on the way, each recogniser with its verification.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -44,10 +47,14 @@ from qdgs.recognition.pairs import read_groups
 from qdgs.recognition.train_run import train_recogniser
 from qdgs.recognition_config import RecognitionConfig, parse_recognition
 from qdgs.report.style import save
-from recognition_sets import FULL, GROUPS, QUICK, Faces, Sizes
+from recognition_arms import GROUPS
+from recognition_purity import purities
+from recognition_sets import FULL, QUICK, Faces, Sizes
 from recognition_summary import draw_study, intervals, verdict
 
-ARMS = ("random", "random-gated", "qdgs", "none")
+ARMS = ("random", "random-gated", "qdgs", "qdgs-elites", "none")
+FULL_ARMS = ("random", "random-gated", "qdgs", "none")
+QUICK_ARMS = ("random", "qdgs")
 COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
 STAND_IN = (
     "qdgs: no run was given, so its set comes from a short search whose guide is the luminance of pixels, "
@@ -70,19 +77,22 @@ class Study:
     Attributes:
         sizes: How large everything is.
         out: Folder of results and of everything on the way.
-        run: Folder of the qdgs run, None for the stand-in.
+        runs: Folders of qdgs runs, none for the stand-in.
         device: Where recognisers train.
     """
 
     sizes: Sizes
     out: Path
-    run: Path | None
+    runs: tuple[Path, ...]
     device: str
 
-    @property
-    def faces(self) -> Faces:
-        """Where the sets come from."""
-        return Faces(self.sizes, self.out, self.run)
+    def faces(self, seed: int) -> Faces:
+        """Where a seed's sets come from."""
+        return Faces(self.sizes, self.out, seed, self.runs[seed % len(self.runs)] if self.runs else None)
+
+    def seed_folder(self, seed: int) -> Path:
+        """Everything that is made for a seed."""
+        return self.out / f"seed-{seed}"
 
     def check(self) -> None:
         """Refuse a folder with results of other sizes or another run.
@@ -93,7 +103,7 @@ class Study:
         path = self.out / "study.json"
         told = {
             "sizes": json.loads(json.dumps(asdict(self.sizes))),
-            "run": str(self.run or ""),
+            "runs": [_contents(run) for run in self.runs],
         }
         if path.exists() and fingerprint(read_json(path)) != fingerprint(told):
             raise InputError(
@@ -104,16 +114,16 @@ class Study:
 
     def prepare(self, seed: int, arms: Sequence[str]) -> list[dict[str, Any]]:
         """Make a seed's sets, but those that are there; the groups of those to pre-train on."""
-        folder, faces = self.out / f"seed-{seed}", self.faces
+        folder, faces = self.seed_folder(seed), self.faces(seed)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "pairs.bin").is_file():
-            faces.write_pairs(folder / "pairs.bin", seed)
+            faces.write_pairs(folder / "pairs.bin")
         if not (folder / "real").is_dir():
-            faces.write_real(folder / "real", seed)
+            faces.write_real(folder / "real")
         for arm in arms:
             if arm != "none" and not (folder / f"set-{arm}.json").is_file():
                 shutil.rmtree(folder / f"set-{arm}", ignore_errors=True)
-                counts = faces.write_pretraining(folder / f"set-{arm}", arm, seed)
+                counts = faces.write_pretraining(folder / f"set-{arm}", arm)
                 write_json(folder / f"set-{arm}.json", {"groups": counts})
         return [
             {"pretraining": arm, "seed": seed, **counts}
@@ -124,7 +134,7 @@ class Study:
 
     def train(self, cell: Cell) -> list[dict[str, Any]]:
         """Train one recogniser, verify it, and give its rows."""
-        folder = self.out / f"seed-{cell.seed}"
+        folder = self.seed_folder(cell.seed)
         pretrained = folder / f"pretrained-{cell.pretraining}"
         trained = folder / f"trained-{cell.pretraining}"
         if cell.pretraining != "none":
@@ -171,14 +181,14 @@ def carry_out(study: Study, seeds: int, arms: Sequence[str], workers: int) -> pd
     """Do what is missing, and return all rows."""
     study.check()
     rows = known_rows(study.out / "results.csv")
-    if study.run is None and "qdgs" in arms:
+    if not study.runs and any(arm.startswith("qdgs") for arm in arms):
         print(STAND_IN, flush=True)
     prepared: list[dict[str, Any]] = []
     for seed in range(seeds):
         begun = time.monotonic()
         prepared += study.prepare(seed, arms)
         print(f"sets of seed {seed}: {time.monotonic() - begun:.0f} s", flush=True)
-    print(f"random samples by group: {study.faces.pool_counts()}", flush=True)
+    print(f"random samples of seed 0 by group: {study.faces(0).pool_counts()}", flush=True)
     write_text(study.out / "sets.csv", pd.DataFrame(prepared).to_csv(index=False))
     done = set(zip(rows["pretraining"], rows["seed"], strict=True))
     missing = [
@@ -200,6 +210,13 @@ def _train(study: Study, cell: Cell) -> tuple[Cell, list[dict[str, Any]], float]
     begun = time.monotonic()
     torch.set_num_threads(1)
     return cell, study.train(cell), time.monotonic() - begun
+
+
+def _contents(run: Path) -> str:
+    path = run / "dataset" / "manifest.parquet"
+    if not path.is_file():
+        raise InputError(f"{run}: expected a qdgs run with a dataset, got no {path.relative_to(run)}")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def known_rows(path: Path) -> pd.DataFrame:
@@ -241,17 +258,20 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of results and what leads to them")
     parser.add_argument(
-        "--run", type=Path, help="folder of a qdgs run of dcgan-digiface (not with --quick alone)"
+        "--run", type=Path, nargs="+", help="folder of a qdgs run of dcgan-digiface, or one a seed"
     )
     parser.add_argument("--seeds", type=int, help="seeds 0 to N-1: three, with --quick one")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["random", "qdgs"])
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, help="without it all but qdgs-elites; with --quick random and qdgs"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="recognisers at a time"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     given = parser.parse_args(argv)
-    if given.run is None and not given.quick and "qdgs" in given.arms:
+    given.arms = given.arms or list(QUICK_ARMS if given.quick else FULL_ARMS)
+    if not given.run and not given.quick and {"qdgs", "qdgs-elites"} & set(given.arms):
         parser.error("--run: expected the folder of a qdgs run; only --quick lets something stand in for it")
     for name in ("seeds", "workers"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
@@ -262,15 +282,19 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Carry out the study; write intervals, figure and verdict."""
     given = arguments(argv)
-    study = Study(QUICK if given.quick else FULL, given.out, given.run, given.device)
-    rows = carry_out(study, given.seeds or (1 if given.quick else 3), given.arms, given.workers)
+    study = Study(QUICK if given.quick else FULL, given.out, tuple(given.run or ()), given.device)
+    seeds = given.seeds or (1 if given.quick else 3)
+    rows = carry_out(study, seeds, given.arms, given.workers)
     table = intervals(rows)
     write_text(study.out / "intervals.csv", table.to_csv(index=False, float_format="%.6g"))
     print(table.to_string(index=False, float_format="{:.4f}".format))
-    for sentence in verdict(table, study.faces.rarest):
+    pure = purities(study.out, [arm for arm in ARMS if arm in given.arms], range(seeds))
+    write_text(study.out / "purity.csv", pure.to_csv(index=False, float_format="%.6g"))
+    rarest = study.faces(0).rarest
+    for sentence in verdict(table, rarest):
         print(sentence)
-    note = "a search by pixels stands in for the qdgs run" if study.run is None else str(study.run)
-    save(draw_study(rows, study.faces.rarest, note), study.out / "accuracy.png")
+    note = "" if study.runs else "a search by pixels stands in for the qdgs run"
+    save(draw_study(rows, rarest, note), study.out / "accuracy.png")
     print(f"{study.out / 'results.csv'} · {study.out / 'accuracy.png'}")
 
 

@@ -68,21 +68,15 @@ def read_benchmarks(
 
 
 def joined_groups(benchmarks: Sequence[Benchmark], name: str = "groups") -> Benchmark:
-    """Several benchmarks as the groups of one, for lists that have a file a group.
-
-    A fold of the whole has the same fold of each of them, so that no group is a fold by itself.
-    """
-    order = sorted(
-        (place / len(benchmark.pairs), number, place)
-        for number, benchmark in enumerate(benchmarks)
-        for place in range(len(benchmark.pairs))
-    )
-    chosen = [(benchmarks[number].pairs, benchmarks[number].name, place) for _, number, place in order]
+    """Several benchmarks as the groups of one, for lists that have a file a group."""
     images = [
-        (pairs.images[pairs.first[place]], pairs.images[pairs.second[place]]) for pairs, _, place in chosen
+        (one.pairs.images[first], one.pairs.images[second])
+        for one in benchmarks
+        for first, second in zip(one.pairs.first, one.pairs.second, strict=True)
     ]
-    same = [bool(pairs.same[place]) for pairs, _, place in chosen]
-    return Benchmark(name, Pairs.of(images, same).grouped([group for _, group, _ in chosen]))
+    same = [bool(value) for one in benchmarks for value in one.pairs.same]
+    groups = [one.name for one in benchmarks for _ in range(len(one.pairs))]
+    return Benchmark(name, Pairs.of(images, same).grouped(groups))
 
 
 def verify_pairs(

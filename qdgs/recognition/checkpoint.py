@@ -13,16 +13,27 @@ from safetensors.torch import save_file
 
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.recognition.backbones import IResNet
+from qdgs.recognition.heads import MarginHead
 from qdgs.recognition_config import BackboneConfig, RecognitionConfig
 
 BACKBONE = "backbone.safetensors"
 CHECKPOINT = "checkpoint.pt"
 
 
-def save_backbone(path: Path, backbone: IResNet) -> None:
-    """Write a backbone with what tells which one it is; whole or not at all."""
+def save_backbone(path: Path, backbone: IResNet, norms: Mapping[str, float] | None = None) -> None:
+    """Write a backbone with what tells which one it is; whole or not at all.
+
+    Args:
+        path: The file.
+        backbone: Its weights are written.
+        norms: What its head knows of its embeddings' norms, `MarginHead.norms`.
+    """
     tensors = {name: value.contiguous().cpu() for name, value in backbone.state_dict().items()}
-    told = {"backbone": backbone.config.model_dump(mode="json"), "image_size": backbone.image_size}
+    told = {
+        "backbone": backbone.config.model_dump(mode="json"),
+        "image_size": backbone.image_size,
+        "norms": dict(norms or {}),
+    }
     unfinished = path.with_name(f".{path.name}.tmp")
     save_file(tensors, unfinished, metadata={"qdgs": json.dumps(told)})
     unfinished.replace(path)
@@ -35,6 +46,10 @@ def load_backbone(run: Path) -> IResNet:
         InputError: There is none yet.
         CorruptFileError: Its file is damaged, or no backbone of ours.
     """
+    return _loaded(run)[0]
+
+
+def _loaded(run: Path) -> tuple[IResNet, dict[str, float]]:
     path = run / BACKBONE
     if not path.is_file():
         raise InputError(
@@ -47,28 +62,32 @@ def load_backbone(run: Path) -> IResNet:
         config = BackboneConfig.model_validate(told["backbone"])
         backbone = IResNet(config, int(told["image_size"]), generator=torch.Generator())
         backbone.load_state_dict(tensors)
+        norms = {str(name): float(value) for name, value in told.get("norms", {}).items()}
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CorruptFileError(
             f"{path}: expected a backbone that qdgs saved, cannot read it: {reason}"
         ) from None
     backbone.eval()
-    return backbone
+    return backbone, norms
 
 
-def begin_from(backbone: IResNet, run: Path) -> None:
-    """Take the weights of a trained run.
+def begin_from(backbone: IResNet, head: MarginHead, run: Path) -> None:
+    """Take the weights of a trained run, and what its head knew of its embeddings' norms.
+
+    The directions of its identities are left behind: these are others.
 
     Raises:
         InputError: It trained another backbone.
     """
-    other = load_backbone(run)
+    other, norms = _loaded(run)
     wanted, got = (_described(one) for one in (backbone, other))
     if wanted != got:
         raise InputError(
             f"pretrained: expected a recogniser with {wanted}, got {run} with {got}; take its sizes"
         )
     backbone.load_state_dict(other.state_dict())
+    head.take_norms(norms)
 
 
 def save_checkpoint(path: Path, config: RecognitionConfig, state: Mapping[str, Any]) -> None:

@@ -73,6 +73,14 @@ class MarginHead(nn.Module, ABC):
         """g_angle and g_add of embeddings with norms `(batch_size,)`."""
 
     @property
+    def norms(self) -> dict[str, float]:
+        """What it knows of the norms of its backbone's embeddings; most heads ask nothing of them."""
+        return {}
+
+    def take_norms(self, norms: Mapping[str, float]) -> None:
+        """Begin with what another head of the same backbone knew, where that suffices."""
+
+    @property
     def margin(self) -> float:
         """The margin m."""
         assert self.config.margin is not None, "the configuration fills it in"
@@ -108,6 +116,8 @@ class AdaFace(MarginHead):
 
     ẑ = clip((‖z‖ − μ) / (σ/h), −1, 1), without gradient, μ and σ running mean and deviation of the norms. In
     training every call moves them by `RATE` to those of its batch, over all processes; then they are used.
+    As published they begin far away, σ at 100, so that for the first hundreds of steps ẑ is near 0; a head
+    that goes on with a trained backbone takes those of the one before (our choice).
 
     References:
         Kim, Jain and Liu, CVPR 2022, arXiv 2204.00964, equations 8 to 15.
@@ -122,6 +132,17 @@ class AdaFace(MarginHead):
         super().__init__(config, embedding_dim, identities, generator=generator)
         self.register_buffer("mean", torch.tensor(FIRST_MEAN))
         self.register_buffer("std", torch.tensor(FIRST_STD))
+
+    @property
+    def norms(self) -> dict[str, float]:
+        """Mean and deviation so far."""
+        return {"mean": self.mean.item(), "std": self.std.item()}
+
+    def take_norms(self, norms: Mapping[str, float]) -> None:
+        """Begin with those of another."""
+        if {"mean", "std"} <= set(norms):
+            self.mean.fill_(norms["mean"])
+            self.std.fill_(norms["std"])
 
     def margins(self, norms: Tensor) -> tuple[Tensor, Tensor]:
         """−m·ẑ and m·ẑ + m."""

@@ -109,7 +109,7 @@ class _Run:
         if (out / CHECKPOINT).is_file():
             self._load()
         elif config.pretrained is not None:
-            begin_from(self._training.backbone, Path(config.pretrained))
+            begin_from(self._training.backbone, self._training.head, Path(config.pretrained))
 
     def complete(self, watch: Watch) -> dict[str, Any]:
         """Train to the end, save, and say what was done."""
@@ -204,7 +204,7 @@ class _Run:
             "unreadable": unreadable,
         }
         if self._processes.leads:
-            save_backbone(self._out / BACKBONE, self._training.backbone)
+            save_backbone(self._out / BACKBONE, self._training.backbone, self._training.head.norms)
             if unreadable:
                 write_text(self._out / UNREADABLE, "".join(f"{name}\n" for name in unreadable))
             write_json(self._out / SUMMARY, summary)

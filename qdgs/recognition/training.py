@@ -119,6 +119,11 @@ class Training:
         """What turns images into embeddings."""
         return self.recogniser.backbone
 
+    @property
+    def head(self) -> MarginHead:
+        """What turns embeddings into logits."""
+        return self.recogniser.head
+
     def update(self, batch: Batch) -> Progress:
         """One step: loss, gradients, clipped, and the weights moved against them."""
         schedule, epoch = self.config.training, self.step // self.steps

@@ -154,11 +154,38 @@ def roc_curve(distances: Array, same: Bools) -> Roc:
     )
 
 
-def ten_fold(distances: Array, same: Bools, folds: int = FOLDS) -> tuple[Bools, Array]:
+def folds_of(same: Bools, groups: NDArray[np.str_] | None = None, folds: int = FOLDS) -> NDArray[np.int64]:
+    """Fold of each pair, `(n,)`: runs of consecutive pairs, as even as can be.
+
+    Where there are groups, every group's same and different pairs are dealt so, each by themselves: a list
+    that is sorted by group would otherwise have groups for folds, and each its threshold from the others.
+
+    Raises:
+        InputError: There are fewer pairs than folds.
+    """
+    if len(same) < folds:
+        raise InputError(f"pairs: expected at least {folds}, one for each fold, got {len(same)}")
+    found = np.empty(len(same), dtype=np.int64)
+    kinds = [np.ones(len(same), dtype=bool)]
+    if groups is not None:
+        kinds = [(groups == name) & (same == kind) for name in np.unique(groups) for kind in (True, False)]
+    dealt = 0  # goes on from kind to kind, so that what is left over does not all go to the first folds
+    for members in kinds:
+        n = int(members.sum())
+        sizes = np.full(folds, n // folds)
+        sizes[(dealt + np.arange(n % folds)) % folds] += 1
+        found[members] = np.repeat(np.arange(folds), sizes)
+        dealt += n % folds
+    return found
+
+
+def ten_fold(
+    distances: Array, same: Bools, groups: NDArray[np.str_] | None = None, folds: int = FOLDS
+) -> tuple[Bools, Array]:
     """Which pairs are told right at thresholds chosen without them.
 
-    Folds are runs of consecutive pairs, as even as can be; of `THRESHOLDS` the lowest with the best accuracy
-    on the other folds is taken, and accepts what lies below it.
+    Folds are those of `folds_of`; of `THRESHOLDS` the lowest with the best accuracy on the other folds is
+    taken, and accepts what lies below it.
 
     Returns:
         Whether each pair is told right `(n,)`, and each fold's threshold `(folds,)`.
@@ -170,9 +197,7 @@ def ten_fold(distances: Array, same: Bools, folds: int = FOLDS) -> tuple[Bools, 
         Huang et al. 2007, Labeled Faces in the Wild, section 4 (the protocol); the grid and the strict
         comparison are those of InsightFace's programs.
     """
-    if len(same) < folds:
-        raise InputError(f"pairs: expected at least {folds}, one for each fold, got {len(same)}")
-    fold_of = np.repeat(np.arange(folds), [len(part) for part in np.array_split(same, folds)])
+    fold_of = folds_of(same, groups, folds)
     right = _right_by_fold(distances, same, fold_of, folds)
     others = right.sum(axis=0) - right
     chosen = THRESHOLDS[others.argmax(axis=1)]
@@ -204,8 +229,9 @@ def verify_distances(
     Raises:
         InputError: There are too few pairs, or a group has no same or no different ones.
     """
-    correct, thresholds = ten_fold(distances, same)
-    by_fold = [part.mean() for part in np.array_split(correct, FOLDS)]
+    correct, thresholds = ten_fold(distances, same, groups)
+    fold_of = folds_of(same, groups)
+    by_fold = [correct[fold_of == fold].mean() for fold in range(FOLDS)]
     roc = roc_curve(distances, same)
     threshold, rate = roc.equal_error()
     by_group = {} if groups is None else _by_group(distances, same, correct, groups, rng, resamples, level)
@@ -266,7 +292,7 @@ def _by_group(
             n=len(rows),
             different=int((~same[rows]).sum()),
             accuracy=percentile_interval(accuracy, _resampled(accuracy, len(rows), rng, resamples), level),
-            own_accuracy=float(ten_fold(distances[rows], same[rows])[0].mean()),
+            own_accuracy=float(ten_fold(distances[rows], same[rows], groups[rows])[0].mean()),
             true_accepts={far: roc.true_accepts_at(far) for far in FALSE_ACCEPT_RATES},
             equal_error_rate=rate,
             equal_error_threshold=threshold,

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from qdgs.datasets.manifest import manifest_metadata, write_manifest
+from qdgs.datasets.manifest import manifest_metadata, read_manifest, write_manifest
 from qdgs.errors import InputError
 from qdgs.generators.base import GENERATORS
 from qdgs.judges.base import JUDGES
 from qdgs.recognition.bins import read_bin
 from qdgs.recognition.images import read_identities
+from qdgs.recognition.pairs import decoded
 
 RECOGNITION = Path(__file__).parents[2] / "experiments" / "recognition"
 
@@ -96,18 +97,23 @@ def tiny(sets, **changes):
 
 def test_pairs_are_of_their_group_and_every_fold_has_as_many_of_each_kind(sets, tmp_path):
     faces = sets.Faces(tiny(sets), tmp_path)
-    faces.write_pairs(tmp_path / "pairs.bin", 0)
+    faces.write_pairs(tmp_path / "pairs.bin")
     pairs = read_bin(tmp_path / "pairs.bin")
     table = pd.read_csv(tmp_path / "pairs.csv").assign(same=pairs.same)
     assert table.groupby(["group", "same"]).size().nunique() == 1
     assert len(table) >= 60
+    # the middle of a pattern is nearly as bright as the whole, on which groups are judged
+    means = [np.mean(decoded(image, 32)) / 255 for image in pairs.images]
+    brightness = pd.Series((np.array(means)[pairs.first] + np.array(means)[pairs.second]) / 2)
+    order = brightness.groupby(table["group"]).mean()
+    assert order["dark"] < order["medium"] < order["light"]
     for fold in np.array_split(np.arange(len(table)), 10):
         assert table.iloc[fold].groupby(["group", "same"]).size().max() <= -(-len(fold) // 6)
 
 
 def test_the_real_set_is_skewed_against_the_rarest_and_held_out(sets, tmp_path):
     faces = sets.Faces(tiny(sets), tmp_path)
-    faces.write_real(tmp_path / "real", 0)
+    faces.write_real(tmp_path / "real")
     images = read_identities(tmp_path / "real")
     rows = pd.DataFrame({"identity": images.labels, "group": images.groups}).drop_duplicates()
     others = [group for group in sets.GROUPS if group != faces.rarest]
@@ -117,52 +123,128 @@ def test_the_real_set_is_skewed_against_the_rarest_and_held_out(sets, tmp_path):
         for _, own in pd.DataFrame({"identity": images.labels, "group": images.groups}).groupby("identity")
     } == {(4, 1)}
     with pytest.raises(InputError, match="take a larger pool"):
-        sets.Faces(tiny(sets, pool=60), tmp_path / "small").write_real(tmp_path / "none", 0)
+        sets.Faces(tiny(sets, pool=60), tmp_path / "small").write_real(tmp_path / "none")
 
 
-def test_latents_come_evenly_from_a_runs_groups(sets, tmp_path):
-    rng = np.random.default_rng(0)
-    n = 40
-    latents = {f"latent_{i:04d}": rng.standard_normal(n).astype(np.float32) for i in range(12)}
-    ids = [f"{i:06d}" for i in range(n)]
-    light = ["dark"] * 30 + ["light"] * 10
-    rows = pd.DataFrame(
-        {
-            "id": ids,
-            "file": [f"train/x/{i}.png" for i in ids],
-            "label": "x",
-            "group": "x",
-            "group_lightness": light,
-            "offset": [i % 2 for i in range(n)],
-            **latents,
-        }
-    )
-    metadata = manifest_metadata(
-        generator={"name": "dcgan-digiface"},
-        guide={},
-        label="x",
-        values={},
-        micro_batch=16,
-        image_size=64,
-        device="cpu",
-        version="0",
-    )
-    write_manifest(tmp_path / "run" / "dataset" / "manifest.parquet", rows, metadata)
-    faces = sets.Faces(tiny(sets, pretrain=(8, 4)), tmp_path, tmp_path / "run")
-    chosen = faces._qdgs(8, 0)
-    own = {tuple(np.float32(row)): group for *row, group in zip(*latents.values(), light, strict=True)}
-    groups = [own[tuple(np.float32(row))] for row in chosen.tolist()]
-    assert sorted(groups) == ["dark"] * 4 + ["light"] * 4
-    write_manifest(
-        tmp_path / "run" / "dataset" / "manifest.parquet",
-        rows,
-        {**metadata, "generator": {"name": "shapes-vae"}},
-    )
+def test_pairs_and_the_real_set_share_no_latent(sets, tmp_path, monkeypatch):
+    faces = sets.Faces(tiny(sets), tmp_path)
+    used = {"pairs": [], "real": []}
+
+    def watched(name):
+        def vary(generator, latents, *rest):
+            used[name].append(latents)
+            return original(generator, latents, *rest)
+
+        return vary
+
+    original = sets.variations
+    monkeypatch.setattr(sets, "variations", watched("pairs"))
+    faces.write_pairs(tmp_path / "pairs.bin")
+    monkeypatch.setattr(sets, "variations", watched("real"))
+    faces.write_real(tmp_path / "real")
+    pairs, real = (torch.cat(found) for found in used.values())
+    assert len(pairs) == 36
+    assert len(real) >= 15
+    assert torch.cdist(pairs, real).min() > 1e-3
+
+
+def test_every_seed_has_random_latents_of_its_own_and_one_rarest_group(sets, tmp_path):
+    first, second = (sets.Faces(tiny(sets), tmp_path, seed) for seed in (0, 1))
+    assert not torch.equal(first.pool[0], second.pool[0])
+    assert first.rarest == second.rarest
+    assert sorted(path.name for path in tmp_path.glob("pool-*")) == ["pool-0.csv", "pool-1.csv"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes a run's manifest: 30 dark latents and 10 light ones, every other at an offset."""
+
+    def write(generator="dcgan-digiface", **columns):
+        rng = np.random.default_rng(0)
+        n = 40
+        light = ["dark"] * 30 + ["light"] * 10
+        rows = pd.DataFrame(
+            {
+                "id": [f"{i:06d}" for i in range(n)],
+                "file": [f"train/x/{i:06d}.png" for i in range(n)],
+                "label": "x",
+                "group": light,
+                "group_lightness": light,
+                "offset": [i % 2 for i in range(n)],
+                **{f"latent_{i:04d}": rng.standard_normal(n).astype(np.float32) for i in range(12)},
+                **columns,
+            }
+        )
+        metadata = manifest_metadata(
+            generator={"name": generator},
+            guide={},
+            label="x",
+            values={},
+            micro_batch=16,
+            image_size=64,
+            device="cpu",
+            version="0",
+        )
+        write_manifest(tmp_path / "run" / "dataset" / "manifest.parquet", rows, metadata)
+        return rows
+
+    return write
+
+
+def arms_of(sets, folder):
+    return sets.Faces(tiny(sets), folder, 0, folder / "run").arms
+
+
+def rows_of(latents, rows):
+    columns = [name for name in rows if name.startswith("latent_")]
+    known = {tuple(row): place for place, row in enumerate(rows[columns].to_numpy())}
+    return rows.iloc[[known[tuple(np.float32(row))] for row in latents.tolist()]]
+
+
+def test_elites_come_evenly_from_a_runs_groups(sets, run, tmp_path):
+    rows = run()
+    latents = arms_of(sets, tmp_path).latents("qdgs-elites", 8, 3)
+    assert torch.equal(latents.reshape(8, 3, 12), latents[::3].reshape(8, 1, 12).expand(8, 3, 12))
+    chosen = rows_of(latents[::3], rows)
+    assert chosen["group_lightness"].value_counts().to_dict() == {"dark": 4, "light": 4}
+    assert set(chosen["offset"]) == {0}
+    assert chosen["id"].is_unique
+
+
+def test_an_identity_of_the_archive_is_a_cluster_within_a_group_whose_latents_take_turns(sets, run, tmp_path):
+    rows = run()
+    latents = arms_of(sets, tmp_path).latents("qdgs", 6, 4)
+    chosen = rows_of(latents, rows).assign(person=np.repeat(np.arange(6), 4))
+    groups = chosen.groupby("person")["group_lightness"]
+    assert (groups.nunique() == 1).all()
+    assert groups.first().value_counts().to_dict() == {"dark": 3, "light": 3}
+    assert not (chosen.groupby("id")["person"].nunique() > 1).any()
+    own = chosen.groupby("person")["id"].value_counts().groupby("person")
+    assert (own.max() - own.min() <= 1).all()
+    assert own.size().max() > 1
+
+
+def test_a_runs_own_identities_are_taken_where_it_has_them(sets, run, tmp_path):
+    rows = run(identity=[f"{i // 4:04d}" for i in range(40)])  # the dark ones end within 0007
+    chosen = rows_of(arms_of(sets, tmp_path).latents("qdgs", 4, 4), rows)
+    assert (chosen["identity"].to_numpy().reshape(4, 4) == chosen["identity"].to_numpy()[::4, None]).all()
+
+
+def test_a_run_that_does_not_suffice_is_refused(sets, run, tmp_path):
+    run()
+    with pytest.raises(InputError, match="expected 12 identities, as every arm has, got 11; take a run"):
+        arms_of(sets, tmp_path).latents("qdgs", 12, 4)
+    run(generator="shapes-vae")
     with pytest.raises(InputError, match="expected a run of dcgan-digiface, got one of shapes-vae"):
-        faces._qdgs(8, 0)
+        arms_of(sets, tmp_path).latents("qdgs", 4, 4)
+    rows = run(group_age=["x"] * 40).drop(columns="group_lightness")
+    manifest = tmp_path / "run" / "dataset" / "manifest.parquet"
+    write_manifest(manifest, rows, read_manifest(manifest).metadata)
+    with pytest.raises(InputError, match="expected a run whose groups are of lightness, got age"):
+        arms_of(sets, tmp_path).latents("qdgs", 4, 4)
 
 
-def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, tmp_path, capsys):
+def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp_path, capsys):
     arguments = ["--quick", "--out", str(tmp_path / "out"), "--workers", "1"]
     study.main(arguments)
     told = capsys.readouterr().out
@@ -176,6 +258,11 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, tmp_path
     sets = pd.read_csv(tmp_path / "out" / "sets.csv")
     assert sets.groupby("pretraining")["identities"].sum().to_dict() == {"qdgs": 12, "random": 12}
     assert sets.groupby("pretraining")["images"].sum().to_dict() == {"qdgs": 48, "random": 48}
+    purity = pd.read_csv(tmp_path / "out" / "purity.csv")
+    assert purity[["pretraining", "embedding", "images", "identities"]].to_numpy().tolist() == [
+        ["random", "pixels", 48, 12],
+        ["qdgs", "pixels", 48, 12],
+    ]
     assert (tmp_path / "out" / "accuracy.png").stat().st_size > 10_000
     kept = rows[rows["pretraining"] == "random"]
     kept.to_csv(tmp_path / "out" / "results.csv", index=False, float_format="%.6g")
@@ -183,12 +270,17 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, tmp_path
     again = capsys.readouterr().out
     assert "random       seed" not in again
     assert "none         seed 0" in again
+    purity = pd.read_csv(tmp_path / "out" / "purity.csv")
+    assert purity["embedding"].tolist() == ["pixels", "recogniser"] * 2
     after = pd.read_csv(tmp_path / "out" / "results.csv")
     pd.testing.assert_frame_equal(
         after[after["pretraining"] != "none"].reset_index(drop=True), rows, check_exact=False
     )
-    with pytest.raises(InputError, match="with other sizes or another run"):
+    with pytest.raises(InputError, match=r"expected a qdgs run with a dataset, got no dataset/manifest"):
         study.main([*arguments, "--run", str(tmp_path)])
+    run()
+    with pytest.raises(InputError, match="with other sizes or another run"):
+        study.main([*arguments, "--run", str(tmp_path / "run")])
 
 
 def test_what_the_study_says_follows_from_its_rows():

@@ -1,3 +1,4 @@
+import json
 import shutil
 import sys
 import types
@@ -5,12 +6,14 @@ import types
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from qdgs.cli import run_command
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.files import read_json
 from qdgs.recognition.checkpoint import BACKBONE, CHECKPOINT, load_backbone
+from qdgs.recognition.heads import FIRST_STD
 from qdgs.recognition.images import read_identities
 from qdgs.recognition.train_run import train_recogniser, warnings_of
 from qdgs.recognition_config import dump_recognition, load_recognition
@@ -107,6 +110,24 @@ def test_training_goes_on_from_a_pretrained_backbone(trained, small_config, tmp_
     for name in old:
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(old[name], new[name], atol=1e-8, rtol=0)
+    before, after = (kept_norms(run) for run in (trained, tmp_path / "next"))
+    assert before["std"] != FIRST_STD
+    # three steps towards norms of a few, at most 1 % each
+    assert after["std"] == pytest.approx(before["std"], rel=0.04)
+    assert after["std"] < before["std"]
+
+
+def kept_norms(run):
+    with safe_open(run / BACKBONE, framework="pt") as file:
+        return json.loads(file.metadata()["qdgs"])["norms"]
+
+
+def test_a_head_without_running_norms_leaves_none_and_adaface_begins_afresh(small_config, tmp_path):
+    short = {"epochs": 1}
+    train_recogniser(small_config(head={"name": "arcface"}, training=short), tmp_path / "first")
+    assert kept_norms(tmp_path / "first") == {}
+    train_recogniser(small_config(pretrained=str(tmp_path / "first"), training=short), tmp_path / "next")
+    assert kept_norms(tmp_path / "next")["std"] == pytest.approx(FIRST_STD, rel=0.04)
 
 
 def test_another_backbone_is_refused_by_its_sizes(trained, small_config, tmp_path):

@@ -1,5 +1,6 @@
 """The verification against an independent slow version, and against scikit-learn."""
 
+import itertools
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_curve as sklearn_roc
 from qdgs.errors import InputError
 from qdgs.recognition.verification import (
     FALSE_ACCEPT_RATES,
+    folds_of,
     roc_curve,
     squared_distances,
     ten_fold,
@@ -33,11 +35,25 @@ def slow_distance(one, other):
     return sum((x - y) ** 2 for x, y in zip(one.tolist(), other.tolist(), strict=True))
 
 
-def slow_accuracy(distances, same, folds=10):
+def slow_folds(same, groups, folds=10):
+    """Runs of each group's same and different pairs; what is left over goes to the folds in turn."""
+    fold_of, turn = [None] * len(same), 0
+    for group in sorted(set(groups)):
+        for kind in (True, False):
+            rows = [row for row in range(len(same)) if groups[row] == group and same[row] == kind]
+            sizes = [len(rows) // folds] * folds
+            for _ in range(len(rows) % folds):
+                sizes[turn % folds] += 1
+                turn += 1
+            for fold, size in enumerate(sizes):
+                for row in rows[:size]:
+                    fold_of[row] = fold
+                rows = rows[size:]
+    return fold_of
+
+
+def slow_accuracy(distances, same, fold_of, folds=10):
     """The protocol once more, pair by pair."""
-    n = len(same)
-    sizes = [n // folds + (1 if fold < n % folds else 0) for fold in range(folds)]
-    fold_of = [fold for fold in range(folds) for _ in range(sizes[fold])]
     accuracies = []
     for fold in range(folds):
         best, best_right = 0.0, -1
@@ -64,6 +80,20 @@ def slow_tar(distances, same, far):
     return best
 
 
+def slow_equal_error(distances, same):
+    """Where the two mistakes, drawn as lines between the distances, cross."""
+    points = []
+    for threshold in sorted(set(distances)):
+        refused = sum(d > threshold for d, s in zip(distances, same, strict=True) if s) / sum(same)
+        accepted = sum(d <= threshold for d, s in zip(distances, same, strict=True) if not s)
+        points.append((threshold, refused, accepted / (len(same) - sum(same))))
+    for (t0, r0, a0), (t1, r1, a1) in itertools.pairwise(points):
+        if a0 < r0 and a1 >= r1:
+            share = (r0 - a0) / ((r0 - a0) - (r1 - a1))
+            return t0 + share * (t1 - t0), a0 + share * (a1 - a0)
+    raise AssertionError("they do not cross")
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_everything_agrees_with_a_slow_version(seed):
     first, second, same, groups = random_pairs(n=203, seed=seed)
@@ -71,7 +101,11 @@ def test_everything_agrees_with_a_slow_version(seed):
     slow = [slow_distance(one, other) for one, other in zip(first, second, strict=True)]
     np.testing.assert_allclose(distances, slow, atol=1e-12)
     told = verify_distances(distances, same, groups, rng=np.random.default_rng(0), resamples=20)
-    assert told.accuracy == pytest.approx(slow_accuracy(slow, same.tolist()), abs=1e-6)
+    fold_of = slow_folds(same.tolist(), groups.tolist())
+    assert told.accuracy == pytest.approx(slow_accuracy(slow, same.tolist(), fold_of), abs=1e-6)
+    threshold, rate = slow_equal_error(slow, same.tolist())
+    assert told.equal_error_threshold == pytest.approx(threshold, abs=1e-6)
+    assert told.equal_error_rate == pytest.approx(rate, abs=1e-6)
     for far in FALSE_ACCEPT_RATES:
         assert told.true_accepts[far] == pytest.approx(slow_tar(slow, same.tolist(), far), abs=1e-6)
     for name, group in told.groups.items():
@@ -81,7 +115,7 @@ def test_everything_agrees_with_a_slow_version(seed):
         assert group.different == (~same[part]).sum()
         for far in FALSE_ACCEPT_RATES:
             assert group.true_accepts[far] == pytest.approx(slow_tar(own, same[part].tolist(), far), abs=1e-6)
-    correct, _ = ten_fold(distances, same)
+    correct, _ = ten_fold(distances, same, groups)
     assert sum(g.accuracy.value * g.n for g in told.groups.values()) == pytest.approx(correct.sum())
     assert told.worst.value == min(group.accuracy.value for group in told.groups.values())
     assert told.groups[told.worst_group].accuracy.value == told.worst.value
@@ -133,6 +167,23 @@ def test_thresholds_come_from_the_other_folds():
     assert correct[10:].all()
 
 
+def test_folds_are_consecutive_runs_as_the_fields_programs_take_them():
+    same = np.tile([True, False], 52)[:103]
+    sizes = [11, 11, 11, *[10] * 7]
+    assert folds_of(same).tolist() == np.repeat(np.arange(10), sizes).tolist()
+
+
+def test_no_group_is_a_fold_however_the_list_is_sorted():
+    groups = np.repeat(["a", "b", "c"], [44, 57, 62])
+    same = np.concatenate([np.arange(n) < n // 2 for n in (44, 57, 62)])
+    fold_of = folds_of(same, groups)
+    assert sorted(np.bincount(fold_of)) == [16] * 7 + [17] * 3
+    for name in "abc":
+        for kind in (True, False):
+            counts = np.bincount(fold_of[(groups == name) & (same == kind)], minlength=10)
+            assert counts.max() - counts.min() <= 1
+
+
 def test_a_shifted_group_is_found_with_its_shift():
     rng = np.random.default_rng(0)
     n = 3000
@@ -150,7 +201,7 @@ def test_intervals_of_accuracy_are_those_of_resampled_pairs():
     first, second, same, groups = random_pairs(n=600)
     distances = squared_distances(first, second)
     told = verify_distances(distances, same, groups, rng=np.random.default_rng(0), resamples=4000)
-    correct = ten_fold(distances, same)[0]
+    correct = ten_fold(distances, same, groups)[0]
     rng = np.random.default_rng(1)
     for name, group in told.groups.items():
         own = correct[groups == name]

@@ -6,6 +6,11 @@ Ranges and objective scale, which qdgs finds on its own time, are given to the o
 
     python experiments/speed/benchmark.py --out experiments/speed/results/two-cores.json
     python experiments/speed/benchmark.py --quick --out quick.json
+    python experiments/speed/benchmark.py --generator stylegan2-256 --guides ViT-B-32 ViT-L-14 --device cuda \
+        --out experiments/speed/results/cuda.json
+
+The last has a StyleGAN2 of random weights for a generator, which costs what a trained one does; no score is
+raced for there, and nothing rendered.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import math
 import platform
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +34,17 @@ import torch
 
 from contestants import Contestant, Engine, Plain, Published, Raw, RawGradient
 from grading import Grader
-from overheads import bookkeeping, generated_per_second, rendered_per_second
+from overheads import generated_per_second, outside, rendered_per_second
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
 from speed_table import table
-from speed_task import GUIDES, MINI, Task, load_task
+from speed_task import GUIDES, LAYOUTS, MINI, Task, load_task
+from stylegan2_jacobian import architecture_of, random_generator
 
-BATCHES = (16, 32, 64, 128, 256)
+SHAPES, STYLEGAN2 = "shapes-vae", "stylegan2-256"
+BATCHES = (16, 32, 64, 128, 256, 512)
+MOST_GRADIENTS = 128
+"""Larger batches with gradients take gigabytes of memory on a large guide, and are no quicker."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,12 @@ def race(contestants: Sequence[Contestant], rounds: int, seconds: float) -> None
             contestant.advance(seconds)
 
 
-def best_batch(task: Task, kind: type[Raw], batches: Sequence[int]) -> int:
-    """The batch size with the most evaluations a second, over two passes of each."""
-    raws = [kind(task, batch=batch) for batch in batches]
+def quickest(task: Task, kind: type[Raw], batches: Sequence[int]) -> Raw:
+    """Batch size and layout with the most evaluations a second, over two passes of each; not raced yet."""
+    raws = [kind(task, batch=batch, layout=layout) for batch in batches for layout in LAYOUTS]
     race(raws, 3, 0.0)  # the first pass warms up
-    return max(raws, key=lambda raw: max(raw.rates[1:])).batch
+    best = max(raws, key=lambda raw: max(raw.rates[1:]))
+    return kind(task, batch=best.batch, layout=best.layout)
 
 
 def ratio(one: Contestant | Sequence[float], other: Contestant | Sequence[float], skip: int = 1) -> float:
@@ -86,13 +97,12 @@ def ratio(one: Contestant | Sequence[float], other: Contestant | Sequence[float]
 
 def rates(task: Task, effort: Effort) -> dict[str, Any]:
     """Evaluations a second of everybody, without and with gradients."""
-    batch = best_batch(task, Raw, effort.batches)
-    gradient_batch = best_batch(task, RawGradient, [size for size in effort.batches if size <= 32])
+    raw = quickest(task, Raw, effort.batches)
+    gradients = quickest(task, RawGradient, [size for size in effort.batches if size <= MOST_GRADIENTS])
     engine = Engine(task)
     engine.step()
     assert engine.search is not None
     published = Published(task, calibration=engine.search.calibration)
-    raw, gradients = Raw(task, batch=batch), RawGradient(task, batch=gradient_batch)
     climber = Engine(task, algorithm="cma_maega")
     contestants = [published, raw, engine, gradients, climber]
     race(contestants, 1 + effort.rounds, effort.slice_seconds)
@@ -106,8 +116,10 @@ def rates(task: Task, effort: Effort) -> dict[str, Any]:
         "raw_per_second": median(raw.rates[1:]),
         "engine_per_second": median(engine.rates[1:]),
         "gradient_engine_per_second": median(climber.rates[1:]),
-        "raw_batch": batch,
-        "raw_gradient_batch": gradient_batch,
+        "raw_batch": raw.batch,
+        "raw_layout": raw.layout,
+        "raw_gradient_batch": gradients.batch,
+        "raw_gradient_layout": gradients.layout,
     }
 
 
@@ -153,32 +165,35 @@ def time_to_score(task: Task, effort: Effort, seed: int) -> dict[str, Any]:
 
 def overheads(task: Task, effort: Effort) -> dict[str, Any]:
     """What rendering costs beyond the generator, and bookkeeping beyond generator and guide."""
-    batch = _best_generating_batch(task, effort)
+    batch, layout = _quickest_generating(task, effort)
     generated, rendered = [], []
     for index in range(1 + effort.rounds):
-        generated.append(generated_per_second(task, effort.images, index, batch))
+        generated.append(generated_per_second(task, effort.images, index, batch, layout))
         rendered.append(rendered_per_second(task, effort.images, index))
     return {
         "render_raw_share": ratio(rendered, generated),
         "rendered_per_second": median(rendered[1:]),
         "generated_per_second": median(generated[1:]),
+        "generated_batch": batch,
+        "generated_layout": layout,
     }
 
 
-def _best_generating_batch(task: Task, effort: Effort) -> int:
-    fastest: dict[int, float] = {}
-    for batch in effort.batches * 2:  # the first pass warms up
-        fastest[batch] = generated_per_second(task, max(effort.batches), 0, batch)
-    return max(fastest, key=lambda batch: fastest[batch])
+def _quickest_generating(task: Task, effort: Effort) -> tuple[int, str]:
+    """Batch size and layout with the most images a second; the first of two passes warms up."""
+    tried = [(batch, layout) for batch in effort.batches for layout in LAYOUTS]
+    rates = {pair: generated_per_second(task, max(effort.batches), 0, *pair) for pair in tried * 2}
+    return max(rates, key=lambda pair: rates[pair])
 
 
-def outside(effort: Effort, raw_per_second: float, clock: Callable[[], float]) -> dict[str, Any]:
-    """Share of an iteration outside of a guide of that speed: 156,250 cells, 512 latents, 8 × 32."""
+def time_outside(effort: Effort, raw_per_second: float, clock: Callable[[], float]) -> dict[str, Any]:
+    """Share of a search's time outside of a guide of that speed: 156,250 cells, all full, 512 latents."""
     told: dict[str, Any] = {}
     for algorithm, points in (("cma_mae", 0), ("cma_maega", 8)):
-        seconds = median(bookkeeping(algorithm, effort.iterations, clock))
-        told[f"{algorithm}_seconds"] = seconds
-        told[f"{algorithm}_share"] = seconds / (seconds + (256 + points) / raw_per_second)
+        found = outside(algorithm, effort.iterations, clock)
+        told[f"{algorithm}_seconds"] = median(found.seconds)
+        told[f"{algorithm}_share"] = found.share((256 + points) / raw_per_second)
+        told |= {"checkpoint_seconds": found.saving, "checkpoint_gb": found.checkpoint_gb}
     return told
 
 
@@ -208,14 +223,15 @@ def measure(
     seeds: int,
     clock: Callable[[], float] = time.perf_counter,
     overrides: Sequence[str] = (),
+    raced: bool = True,
 ) -> dict[str, Any]:
-    """Everything, guide by guide."""
+    """Everything, guide by guide; with the embedded one scores are raced for, unless not wanted."""
     told: dict[str, Any] = {}
     for guide in guides:
         task = load_task(guide, device=device, overrides=tuple(overrides), clock=clock)
         _say(f"{guide}: evaluations a second")
         own = rates(task, effort)
-        if guide == MINI:
+        if guide == MINI and raced:
             _say(f"{guide}: time to a score")
             races = [time_to_score(task, effort, seed) for seed in range(seeds)]
             own |= {key: median(one[key] for one in races) for key in races[0] if key.endswith("_ratio")}
@@ -224,7 +240,7 @@ def measure(
             own |= overheads(task, effort)
         else:
             _say(f"bookkeeping beside {guide}")
-            own["outside"] = outside(effort, own["raw_per_second"], clock)
+            own["outside"] = time_outside(effort, own["raw_per_second"], clock)
         told[guide] = own
     return told
 
@@ -241,6 +257,7 @@ def collected(told: Mapping[str, Any], effort: Effort, device: str, **further: A
         "guide": first,
         "guides": {name: own for name, own in told.items() if name != first},
         "machine": machine(device),
+        "kind": torch.device(device).type,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "effort": vars(effort),
         **further,
@@ -256,6 +273,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--guides", nargs="+", choices=GUIDES, help=f"{MINI} and ViT-B-32; with --quick {MINI} alone"
     )
+    parser.add_argument("--generator", choices=(SHAPES, STYLEGAN2), default=SHAPES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--processor-time",
@@ -273,6 +291,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return given
 
 
+def _generator(name: str, folder: Path) -> list[str]:
+    """What is set over configs/shapes.yaml; a generator of random weights is written to the folder."""
+    if name == SHAPES:
+        return []
+    random_generator(folder / name, architecture_of(256, 16384), seed=0)
+    return [f"generator={{name: stylegan2, path: {folder / name}, space: w}}"]
+
+
 def _without_infinity(value: Any) -> Any:
     """JSON has no infinity: null says that a score was never reached."""
     if isinstance(value, dict):
@@ -288,14 +314,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     effort = QUICK if given.quick else FULL
     seeds = given.seeds or (1 if given.quick else 3)
     begun = time.perf_counter()
-    told = measure(
-        given.guides,
-        effort,
-        device=given.device,
-        seeds=seeds,
-        clock=time.process_time if given.processor_time else time.perf_counter,
-        overrides=given.set,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        told = measure(
+            given.guides,
+            effort,
+            device=given.device,
+            seeds=seeds,
+            clock=time.process_time if given.processor_time else time.perf_counter,
+            overrides=[*_generator(given.generator, Path(folder)), *given.set],
+            raced=given.generator == SHAPES,
+        )
     result = _without_infinity(
         collected(
             told,
@@ -304,6 +332,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             seconds=time.perf_counter() - begun,
             clock="processor time" if given.processor_time else "wall-clock",
             set=given.set,
+            generator=given.generator,
         )
     )
     given.out.parent.mkdir(parents=True, exist_ok=True)

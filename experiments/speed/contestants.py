@@ -20,7 +20,7 @@ from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Search
-from speed_task import Task
+from speed_task import LAYOUTS, Task
 
 Floats = NDArray[np.float32]
 SNAPSHOT_SECONDS = 0.25
@@ -92,9 +92,10 @@ class Contestant(ABC):
 
 @dataclass
 class Raw(Contestant):
-    """Generator and guide alone, without gradients, at one batch size."""
+    """Generator and guide alone, without gradients, at one batch size and layout of weights."""
 
     batch: int = 64
+    layout: str = LAYOUTS[0]
 
     def __post_init__(self) -> None:
         self.points = self.task.latents(self.batch)
@@ -102,7 +103,7 @@ class Raw(Contestant):
     def step(self) -> int:
         """One iteration."""
         with torch.no_grad():
-            self.task.plain(self.points)
+            self.task.as_loaded(self.layout)(self.points)
         return self.batch
 
 
@@ -113,7 +114,7 @@ class RawGradient(Raw):
     def step(self) -> int:
         """One iteration."""
         points = self.points.clone().requires_grad_()
-        objective, measures = self.task.plain(points)
+        objective, measures = self.task.as_loaded(self.layout)(points)
         for value in (objective, *measures.T):
             torch.autograd.grad(value.sum(), points, retain_graph=True)
         return self.batch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -14,8 +16,10 @@ from torch import Tensor
 from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.datasets.render import render
 from qdgs.generators.base import MICRO_BATCH
+from qdgs.search import checkpoint
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
+from qdgs.stages.search import SAVING_SHARE
 from speed_task import Task
 
 FACES_CELLS = (50, 25, 5, 25)
@@ -42,11 +46,29 @@ class Projection:
         return 100 + values[:, 0], values[:, 1:]
 
 
-def bookkeeping(algorithm: str, iterations: int, clock: Callable[[], float]) -> list[float]:
-    """Seconds outside of the score of each iteration: 156,250 cells, 512 latents, 8 emitters of 32.
+@dataclass(frozen=True)
+class Outside:
+    """What a large search takes beside its score: 156,250 cells, 512 latents, 8 emitters of 32.
 
-    The first iterations, in which pyribs compiles, are left out.
+    Attributes:
+        seconds: Of each iteration.
+        saving: Of a checkpoint.
+        checkpoint_gb: Its file.
     """
+
+    seconds: list[float]
+    saving: float
+    checkpoint_gb: float
+
+    def share(self, scoring: float) -> float:
+        """Share of a search's time where an iteration's score takes these seconds, checkpoints included."""
+        working = scoring / (scoring + median(self.seconds))
+        pause = max(SearchConfig().checkpoint_seconds, self.saving / SAVING_SHARE)
+        return 1 - working * pause / (pause + self.saving)
+
+
+def outside(algorithm: str, iterations: int, clock: Callable[[], float]) -> Outside:
+    """Time a search whose archives are full. The first iterations, in which pyribs compiles, are left out."""
     measures = [MeasureConfig(name=f"m{index}", low=["a"], high=["b"], cells=cells)
                 for index, cells in enumerate(FACES_CELLS)]  # fmt: skip
     score = Projection(clock)
@@ -59,13 +81,32 @@ def bookkeeping(algorithm: str, iterations: int, clock: Callable[[], float]) -> 
         sample_prior=lambda n, rng: rng.standard_normal((n, FACES_LATENTS)).astype(np.float32),
         seed=0,
     )
+    _fill(search)
     seconds, warm_up = [], 2
     loop = illuminate(search, 10**6)
     for _ in range(warm_up + iterations):
         score.seconds, begun = 0.0, clock()
         next(loop)
         seconds.append(clock() - begun - score.seconds)
-    return seconds[warm_up:]
+    with tempfile.TemporaryDirectory() as folder:
+        file, begun = Path(folder) / "checkpoint.bin", clock()
+        checkpoint.save(search, file)
+        return Outside(seconds[warm_up:], clock() - begun, file.stat().st_size / 2**30)
+
+
+def _fill(search: Search) -> None:
+    """Put a poor solution into every cell of the archives and of the reservoir."""
+    annealed, elitist = search.scheduler.archive, search.archive
+    rng = np.random.default_rng(0)
+    corners = np.stack([elitist.lower_bounds, elitist.upper_bounds - elitist.lower_bounds])
+    steps = (np.indices(FACES_CELLS).reshape(len(FACES_CELLS), -1).T + 0.5) / FACES_CELLS
+    centres = (corners[0] + steps * corners[1]).astype(np.float32)
+    for some in np.array_split(centres, 64):
+        latents = rng.standard_normal((len(some), FACES_LATENTS), dtype=np.float32)
+        poor, lineage = np.ones(len(some), np.float32), np.zeros(len(some), np.int32)
+        for archive in {id(archive): archive for archive in (annealed, elitist)}.values():
+            archive.add(latents, poor, some, lineage=lineage)
+        search.reservoir.add(elitist.index_of(some).astype(np.int64), latents, poor, some, lineage)
 
 
 def rendered_per_second(task: Task, images: int, index: int) -> float:
@@ -80,12 +121,13 @@ def rendered_per_second(task: Task, images: int, index: int) -> float:
         return images / (task.clock() - begun)
 
 
-def generated_per_second(task: Task, images: int, index: int, batch: int) -> float:
-    """Images a second of the generator alone, at one batch size."""
+def generated_per_second(task: Task, images: int, index: int, batch: int, layout: str) -> float:
+    """Images a second of the generator alone, at one batch size and layout of weights."""
+    generator = task.as_loaded(layout).generator
     latents = task.latents(images, index)
     begun = task.clock()
     with torch.no_grad():
         for start in range(0, images, batch):
-            task.generator(latents[start : start + batch])
+            generator(latents[start : start + batch])
     task.wait()
     return images / (task.clock() - begun)

@@ -19,8 +19,9 @@ ROWS = (
     ("gradient_engine_per_second", "qdgs, CMA-MAEGA"),
 )
 OUTSIDE = {
-    "cma_mae_share": "time outside generator and guide, CMA-MAE, 156,250 cells × 512 latents",
+    "cma_mae_share": "time outside generator and guide, CMA-MAE, 156,250 full cells × 512 latents",
     "cma_maega_share": "the same, CMA-MAEGA",
+    "checkpoint_seconds": "seconds of a checkpoint of that archive",
 }
 
 
@@ -53,10 +54,14 @@ def _front(result: Mapping[str, Any]) -> list[str]:
 
 def _machine(result: Mapping[str, Any]) -> str:
     told = result["machine"]
-    return (
+    where = (
         f"{told['processor']}, {told['cores']} cores, {told['threads']} threads, {told['device']}, torch "
-        f"{told['torch']}, ribs {told['ribs']}; peak memory {result['peak_memory_gb']:.2f} GiB; "
-        f"{result['seconds']:.0f} s in all; {result['clock']}. Left out: {result['left_out']}."
+        f"{told['torch']}, ribs {told['ribs']}"
+    )
+    costs = f"peak memory {result['peak_memory_gb']:.2f} GiB; {result['seconds']:.0f} s in all"
+    cuda = "" if result["kind"] == "cuda" else " CUDA: not measured here."
+    return (
+        f"{result['generator']} on {where}; {costs}; {result['clock']}. Left out: {result['left_out']}.{cuda}"
     )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -32,6 +32,8 @@ RANDOM_WEIGHTS = ("ViT-B-32", "ViT-L-14")
 """Architectures of open_clip that are timed with random weights: no network is asked."""
 
 GUIDES = (MINI, *RANDOM_WEIGHTS)
+LAYOUTS: tuple[Literal["contiguous"], Literal["channels_last"]] = ("contiguous", "channels_last")
+"""Of weights in memory: that of `Task.plain`, and that of `Task.swift`."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Task:
         guide: Name of the guide.
         config: The configuration of the run.
         plain: Latents to scores, with the models as they were loaded.
+        swift: The same with channels-last weights.
         engine: Latents to scores, as qdgs runs them.
         device: Where they work.
         clock: Tells seconds; of the processor alone where the machine is busy.
@@ -50,6 +53,7 @@ class Task:
     guide: str
     config: RunConfig
     plain: Scorer
+    swift: Scorer
     engine: Scorer
     device: str
     clock: Callable[[], float] = time.perf_counter
@@ -58,6 +62,10 @@ class Task:
     def generator(self) -> Generator:
         """The generator as it was loaded."""
         return self.plain.generator
+
+    def as_loaded(self, layout: str) -> Scorer:
+        """Models as they were loaded, in one of `LAYOUTS`."""
+        return self.plain if layout == LAYOUTS[0] else self.swift
 
     @property
     def measure_dim(self) -> int:
@@ -81,7 +89,7 @@ def load_task(
     overrides: tuple[str, ...] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> Task:
-    """Load generator and guide twice.
+    """Load generator and guide: as they are, with channels-last weights, and as qdgs runs them.
 
     Args:
         guide: One of `GUIDES`.
@@ -90,11 +98,10 @@ def load_task(
         clock: Tells seconds.
     """
     config = load_config(CONFIG, overrides)
-    plain, engine = _guides(guide, config, device)
-    as_loaded = SpeedConfig(rows_at_once=2**20, layout="contiguous")
+    speeds = [SpeedConfig(rows_at_once=2**20, layout=layout) for layout in LAYOUTS]
     scorers = [
         Scorer(load_generator(config.generator, device=device), one, seed=config.seed, speed=speed)
-        for one, speed in ((plain, as_loaded), (engine, config.search.speed))
+        for one, speed in zip(_guides(guide, config, device), [*speeds, config.search.speed], strict=True)
     ]
     return Task(guide, config, *scorers, device, clock)
 
@@ -111,18 +118,20 @@ class _Tower(nn.Module):
         return features
 
 
-def _guides(name: str, config: RunConfig, device: str) -> tuple[PromptGuide, PromptGuide]:
-    """Two guides of the same weights, as loaded and as qdgs runs it; prompts are embedded once."""
+def _guides(name: str, config: RunConfig, device: str) -> tuple[PromptGuide, PromptGuide, PromptGuide]:
+    """Guides of the same weights: twice as loaded, and as qdgs runs it; prompts are embedded once."""
     model, tokenizer = _model(name, device)
-    tower = _Tower(copy.deepcopy(model.visual)).float().eval().requires_grad_(False)
+    towers = [_Tower(copy.deepcopy(model.visual)).float().eval().requires_grad_(False) for _ in LAYOUTS]
     encoder = ClipEncoder(model, tokenizer, name=name)
     guide = PromptGuide(encoder, config.guide)
     if name != MINI:
         model.transformer = model.token_embedding = nn.Identity()  # the prompts are embedded
-    plain = copy.copy(guide)
-    plain.encoder = copy.copy(encoder)
-    plain.encoder.model = tower
-    return plain, guide
+    as_loaded = []
+    for tower in towers:
+        as_loaded.append(copy.copy(guide))
+        as_loaded[-1].encoder = copy.copy(encoder)
+        as_loaded[-1].encoder.model = tower
+    return as_loaded[0], as_loaded[1], guide
 
 
 def _model(name: str, device: str) -> tuple[Any, Any]:

@@ -9,13 +9,13 @@ elsewhere cannot run code of its own.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import ribs
@@ -32,6 +32,7 @@ from qdgs.search.workers import RememberingScore, Score, Workers
 MAGIC = b"qdgs-checkpoint-1\n"
 _LENGTH_BYTES = 8
 _HASH_BYTES = 32
+_READ_BYTES = 2**20
 
 MAY_DIFFER = frozenset({"search.evaluations", "search.seconds", "search.checkpoint_seconds"})
 """Keys that may change when a search is resumed: how far it goes and how often it is saved."""
@@ -85,11 +86,11 @@ def save(search: Search, path: Path, config: Mapping[str, Any] | None = None) ->
         "search": search,
         "score": score.state_dict() if isinstance(score, RememberingScore) else None,
     }
-    payload = io.BytesIO()
-    _Pickler(payload, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
     header = json.dumps({"ribs": ribs.__version__, "config": config}).encode()
-    content = MAGIC + len(header).to_bytes(_LENGTH_BYTES, "big") + header + payload.getvalue()
-    _replace(path, content + hashlib.sha256(content).digest())
+    with _replacing(path) as file:
+        file.write(MAGIC + len(header).to_bytes(_LENGTH_BYTES, "big") + header)
+        _Pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(state)
+        file.write(file.hash.digest())
 
 
 def load(
@@ -116,7 +117,20 @@ def load(
             part of a search.
         InputError: The configuration differs from the checkpoint's, or another pyribs wrote it.
     """
-    header, payload = _read(path)
+    try:
+        with path.open("rb") as file:
+            state = _state(path, file, config)
+    except OSError as error:
+        raise CorruptFileError(f"{path}: cannot be read: {error.strerror}") from None
+    search: Search = state["search"]
+    if state["score"] is not None and isinstance(score, RememberingScore):
+        score.load_state_dict(state["score"])
+    search.attach(score, sample_prior, device, workers)
+    return search
+
+
+def _state(path: Path, file: BinaryIO, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    header = _checked_header(path, file)
     if header["ribs"] != ribs.__version__:
         raise InputError(
             f"{path}: expected a checkpoint of ribs {ribs.__version__}, got one of ribs {header['ribs']}; "
@@ -125,7 +139,7 @@ def load(
     if config is not None:
         _compare(path, header["config"], json.loads(json.dumps(config)))
     try:
-        state = _Unpickler(io.BytesIO(payload)).load()
+        state: dict[str, Any] = _Unpickler(file).load()
     except _ForeignName as name:
         raise CorruptFileError(
             f"{path}: expected a checkpoint that qdgs wrote, got one that asks for {name}; do not trust it"
@@ -135,11 +149,19 @@ def load(
             f"{path}: the checkpoint is whole, and yet this version of qdgs cannot read it "
             f"({type(error).__name__}); resume with the version that wrote it"
         ) from error
-    search: Search = state["search"]
-    if state["score"] is not None and isinstance(score, RememberingScore):
-        score.load_state_dict(state["score"])
-    search.attach(score, sample_prior, device, workers)
-    return search
+    return state
+
+
+class _HashedFile:
+    """Hashes what it writes, so that the pickle of a large archive is never held in memory as a whole."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.hash = hashlib.sha256()
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return self._file.write(data)
 
 
 class _Pickler(pickle.Pickler):
@@ -185,20 +207,23 @@ def _restore_tensor(values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(values)
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextmanager
+def _replacing(path: Path) -> Iterator[_HashedFile]:
+    """A file that takes the place of `path` once it is written whole."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield _HashedFile(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise QdgsError(
             f"{path}: cannot be written: {error.strerror}; what was saved before is untouched"
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -209,21 +234,21 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CorruptFileError(f"{path}: cannot be read: {error.strerror}") from None
-    if not content.startswith(MAGIC):
+def _checked_header(path: Path, file: BinaryIO) -> dict[str, Any]:
+    """The header of a file whose hash agrees, which is read up to the pickle."""
+    if file.read(len(MAGIC)) != MAGIC:
         raise CorruptFileError(
             f"{path}: expected a checkpoint of qdgs, got something else; start the search anew"
         )
-    body, digest = content[:-_HASH_BYTES], content[-_HASH_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
+    hashed, left = hashlib.sha256(MAGIC), path.stat().st_size - len(MAGIC) - _HASH_BYTES
+    while left > 0 and (part := file.read(min(left, _READ_BYTES))):
+        hashed.update(part)
+        left -= len(part)
+    if left or hashed.digest() != file.read():
         raise CorruptFileError(f"{path}: the checkpoint is truncated or damaged; start the search anew")
-    start = len(MAGIC) + _LENGTH_BYTES
-    end = start + int.from_bytes(body[len(MAGIC) : start], "big")
-    return json.loads(body[start:end]), body[end:]
+    file.seek(len(MAGIC))
+    header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(_LENGTH_BYTES), "big")))
+    return header
 
 
 def _compare(path: Path, saved: Any, given: Any) -> None:

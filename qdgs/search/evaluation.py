@@ -20,8 +20,11 @@ The usual estimate is one for the inputs and one for the weights; generator and 
 gradients of the weights are never computed.
 """
 
-JACOBIAN_BLOCK = 16
-"""Jacobian points are padded to a multiple of this, not to a whole micro-batch: there are few of them."""
+JACOBIAN_BLOCK = 8
+"""Jacobian points are padded to a multiple of this, not to a whole micro-batch: there are few of them.
+
+Fewer than 16 rows may have other last bits; an iteration always has as many points, so that runs repeat.
+"""
 
 SOFTNESS = 0.1
 """How far beyond its two quantiles, in units of their distance, a scaled objective can ever get."""

@@ -32,6 +32,9 @@ ARCHIVE = "search/archive.parquet"
 RESERVOIR = "search/reservoir.parquet"
 METRICS = "search/metrics.csv"
 SETTLED = "search/settled.json"
+SAVING_SHARE = 0.05
+"""Of a search's time that its checkpoints take at most: a large archive is saved less often."""
+
 LIVE_SECONDS = 5.0
 """How often a search shows itself to whoever watches its folder."""
 
@@ -134,6 +137,7 @@ def _drive(run: Run, search: Search, metrics: _Metrics, watch: Watch) -> None:
     evaluations, seconds = budget(run, search)
     config = _read_by_search(run.config)
     saved = shown = time.monotonic()
+    pause = every = run.config.search.checkpoint_seconds
     with _interrupts() as interrupted:
         for progress in illuminate(search, evaluations, seconds):
             metrics.add(progress)
@@ -144,10 +148,12 @@ def _drive(run: Run, search: Search, metrics: _Metrics, watch: Watch) -> None:
                 metrics.write()
                 write_live(run.path, search)
                 shown = time.monotonic()
-            if time.monotonic() - saved > run.config.search.checkpoint_seconds:
+            if time.monotonic() - saved > pause:
+                begun = time.monotonic()
                 metrics.write()
                 checkpoint.save(search, run.path / CHECKPOINT, config=config)
                 saved = time.monotonic()
+                pause = every and max(every, (saved - begun) / SAVING_SHARE)
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import functools
 import importlib
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from qdgs.search.evaluation import Evaluator
 from qdgs.search.ranges import Calibration
 
+LAYOUTS = ("contiguous", "channels_last")
 FOLDER = Path(__file__).parents[2] / "experiments" / "speed"
 
 
@@ -18,7 +20,15 @@ def modules():
         patch.syspath_prepend(str(FOLDER))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        names = ("benchmark", "contestants", "grading", "speed_task", "speed_table")
+        names = (
+            "benchmark",
+            "contestants",
+            "grading",
+            "speed_task",
+            "speed_table",
+            "stylegan2_jacobian",
+            "overheads",
+        )
         yield {name: importlib.import_module(name) for name in names}
         torch.set_num_threads(threads)
 
@@ -95,6 +105,8 @@ def test_what_was_never_reached_is_null_in_json_and_empty_in_the_table(modules):
         "peak_memory_gb": 1.0,
         "seconds": 3.0,
         "clock": "wall-clock",
+        "kind": "cpu",
+        "generator": "shapes-vae",
         "left_out": "warm-up",
     }
     told = modules["benchmark"]._without_infinity(result)
@@ -103,6 +115,59 @@ def test_what_was_never_reached_is_null_in_json_and_empty_in_the_table(modules):
     assert lines[0] == "| | qdgs-mini | ViT-B-32 |"
     assert lines[2].endswith("| 8.25 |  |")
     assert any(line.endswith("|  | 0.91 |") for line in lines)
+    assert lines[-1].endswith("CUDA: not measured here.")
+
+
+def test_raw_passes_take_the_quickest_of_batches_and_layouts(modules, task):
+    found = modules["benchmark"].quickest(task, modules["contestants"].Raw, [16, 32])
+    assert (found.batch, found.layout) in {(size, name) for size in (16, 32) for name in LAYOUTS}
+    assert not found.rates
+    with torch.no_grad():
+        one, other = (task.as_loaded(layout)(task.latents(32)) for layout in LAYOUTS)
+    for left, right in zip(one, other, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
+    weights = [task.as_loaded(layout).generator.decoder for layout in LAYOUTS]
+    strides = [{tuple(weight.stride()) for weight in network.parameters()} for network in weights]
+    assert strides[0] != strides[1]
+
+
+def test_a_stylegan2_of_random_weights_takes_the_place_of_the_shapes(modules, tmp_path, monkeypatch):
+    small = functools.partial(modules["stylegan2_jacobian"].architecture_of, 32)
+    monkeypatch.setattr(modules["benchmark"], "architecture_of", lambda size, base: small(channel_base=256))
+    overrides = modules["benchmark"]._generator("stylegan2-256", tmp_path)
+    search = {"emitters": 2, "batch_size": 8, "range_samples": 64, "prior_starts": 32, "micro_batch": 16}
+    overrides += [f"search.{key}={value}" for key, value in search.items()]
+    monkeypatch.setattr(modules["contestants"].Published, "starts", 16)
+    effort = modules["benchmark"].Effort(1, 0.0, 0.0, 0.1, 16, 1, (16,))
+    told = modules["benchmark"].rates(
+        modules["speed_task"].load_task("qdgs-mini", overrides=overrides), effort
+    )
+    assert told["raw_share"] > 0
+    assert told["gradient_share"] > 0
+    assert told["evaluations_per_second_ratio"] > 0
+
+
+def test_a_large_search_is_timed_with_every_cell_full(modules, monkeypatch):
+    overheads = modules["overheads"]
+    monkeypatch.setattr(overheads, "FACES_CELLS", (5, 4, 3))
+    monkeypatch.setattr(overheads, "FACES_LATENTS", 16)
+    found = []
+    filling = overheads._fill
+    monkeypatch.setattr(overheads, "_fill", lambda search: (filling(search), found.append(search)))
+    told = overheads.outside("cma_mae", 2, lambda: 0.0)
+    (search,) = found
+    assert len(search.archive) == 60
+    assert len(search.reservoir) >= 60
+    assert told.seconds == [0.0, 0.0]
+    assert told.checkpoint_gb > 0
+
+
+def test_time_outside_holds_bookkeeping_and_checkpoints(modules):
+    outside = modules["overheads"].Outside
+    assert outside([1.0, 3.0, 2.0], 0.0, 0.1).share(8.0) == pytest.approx(0.2)
+    # a checkpoint of 6 s pauses for 120 s, one of a second for 30
+    assert outside([0.0], 6.0, 1.0).share(1.0) == pytest.approx(6 / 126)
+    assert outside([0.0], 1.0, 1.0).share(1.0) == pytest.approx(1 / 31)
 
 
 def test_no_seeds_are_refused(modules, capsys):

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from qdgs.config import ALGORITHMS
 from qdgs.errors import CorruptFileError, InputError, QdgsError
 from qdgs.search import checkpoint
 from qdgs.search.loop import illuminate
+from qdgs.search.reservoir import Reservoir
 
 CONFIG = {"seed": 0, "search": {"emitters": 3, "evaluations": 1000}, "guide": {"measures": [{"cells": 12}]}}
 
@@ -114,6 +116,34 @@ def test_a_checkpoint_of_a_large_archive_holds_only_what_was_filled(problem, tmp
     assert (tmp_path / "checkpoint.qdgs").stat().st_size < dense / 4
 
 
+def test_saving_holds_a_large_search_no_more_than_once_more(problem, tmp_path):
+    search = problem.begin(problem.config("cma_mae", reservoir=1))
+    reservoir = Reservoir(2000, 1, 2048, 2)
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((2000, 2048), dtype=np.float32)
+    reservoir.add(np.arange(2000), latents, latents[:, 0], latents[:, :2], np.zeros(2000, np.int32))
+    search.reservoir = reservoir
+    tracemalloc.start()
+    try:
+        checkpoint.save(search, tmp_path / "checkpoint.qdgs")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "checkpoint.qdgs").stat().st_size
+    assert size > latents.nbytes
+    assert peak < 1.5 * size
+    assert len(load(problem, tmp_path / "checkpoint.qdgs").reservoir) == 2000
+
+
+def test_a_search_that_cannot_be_pickled_leaves_the_last_checkpoint(problem, saved):
+    search, before = load(problem, saved), saved.read_bytes()
+    search.unknown = lambda: None
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        checkpoint.save(search, saved)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
 def test_a_search_inside_an_iteration_is_not_saved(problem, saved):
     search = load(problem, saved)
     before = saved.read_bytes()
@@ -169,7 +199,7 @@ class Calls:
         (os.system, "posix.system"),
         (eval, "builtins.eval"),
         (np.memmap, "numpy.memmap"),
-        (checkpoint._replace, "qdgs.search.checkpoint._replace"),
+        (checkpoint._sync_folder, "qdgs.search.checkpoint._sync_folder"),
     ],
 )
 def test_a_checkpoint_that_asks_for_anything_but_a_search_is_refused(problem, saved, function, name):

@@ -210,8 +210,9 @@ def _connect(ray: Any, config: WorkersConfig) -> None:
     if address == OWN:
         _start(ray, config.count * config.threads)
         return
-    if address != RUNNING and not _answers(address):
-        raise InputError(f"workers.address: expected the head of a Ray cluster, got no answer from {address}")
+    known = _noted_address() if address == RUNNING else address
+    if known is not None and not _answers(known):
+        raise InputError(f"workers.address: expected the head of a Ray cluster, got no answer from {known}")
     try:
         ray.init(address, **_QUIET)
     except (Exception, SystemExit) as error:  # Ray exits where a cluster does not let it in
@@ -219,6 +220,14 @@ def _connect(ray: Any, config: WorkersConfig) -> None:
         raise InputError(
             f"workers.address: expected the head of a Ray cluster at {address}: {first_line(error)}"
         ) from None
+
+
+def _noted_address() -> str | None:
+    """The head that `ray start` noted on this machine, which may have died since; Ray would wait for it."""
+    folder = next((os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), "/tmp")
+    with suppress(OSError):
+        return (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+    return None
 
 
 def _answers(address: str) -> bool:

@@ -60,6 +60,19 @@ def test_an_address_of_the_environment_that_is_none_is_one_sentence(monkeypatch)
         connected(workers(address="auto")).__enter__()
 
 
+def test_a_head_that_died_is_one_sentence_and_soon(monkeypatch, tmp_path):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=r"^workers.address: .* got no answer from 127.0.0.1:1$"):
+        connected(workers(address="auto")).__enter__()
+    assert time.monotonic() - begun < 10
+
+
 def test_more_than_there_is_is_refused(ray_here):
     with pytest.raises(InputError, match=r"^workers.gpus_per_worker: .* got 2 workers × 3 = 6$"):
         connected(workers(count=2, gpus_per_worker=3)).__enter__()

@@ -19,7 +19,7 @@ from qdgs.comparison.cells import FIRST, Bench, Cell
 from qdgs.comparison.endpoints import endpoint_sentences
 from qdgs.comparison.kept import failures, kept_cell, notes_of, sheet_path
 from qdgs.comparison.meanings import TABLES
-from qdgs.comparison.tables import crossover_sentences, reading, result_frame
+from qdgs.comparison.tables import crossover_sentences, left_out_sentences, reading, result_frame
 from qdgs.config import read_mapping
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
@@ -90,7 +90,7 @@ def write_comparison_page(folder: Path, config: CompareConfig) -> Path:
         "missing": [f"{cell.seed}/{cell.title}" for cell, data in kept if not data],
         "cells": len(cells),
         "failed": failures(kept),
-        "notes": (*bench.independence(), *notes_of(kept)),
+        "notes": (*bench.independence(), *notes_of(kept), *left_out_sentences(frame)),
         "crossings": crossover_sentences(frame, config),
         "tables": [_table(frame, heading, metrics) for heading, metrics in TABLES.items()]
         if len(frame)

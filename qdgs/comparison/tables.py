@@ -14,10 +14,18 @@ from qdgs.compare_config import CompareConfig
 from qdgs.compare_metrics import COSTS, SHOWN, best_of, number_text, over_seeds
 from qdgs.comparison.endpoints import endpoint_sentences
 from qdgs.datasets.manifest import write_parquet
+from qdgs.fairness.diversity import GROUP_MINIMUM
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import write_text
 from qdgs.report.comparison import BALANCED, balancing, cheapest, cost_lines, reach
 
+GRADED = "fairness_discrepancy"
+"""What every set that was graded has."""
+
+FROM_IMAGES = ("kl", "fairness_discrepancy_ratio", "group_diversity_ratio")
+"""What a graded set lacks only where it is no number."""
+
+SHARE_OF = "share of "
 COLUMNS = ["method", "generator", "seed", "metric", "value", "low", "high", "n"]
 
 
@@ -78,7 +86,7 @@ def markdown(
         parts += ["\n## Endpoints, named before the run\n", *lines]
     if failed:
         parts += ["\n## Failed\n", *(f"- {cell}: {sentence}" for cell, sentence in failed.items())]
-    if notes:
+    if notes := [*notes, *left_out_sentences(frame)]:
         parts += ["\n## Notes\n", *(f"- {note}" for note in notes)]
     return "\n".join(parts) + "\n"
 
@@ -100,6 +108,30 @@ def crossover_sentences(frame: pd.DataFrame, config: CompareConfig) -> list[str]
             told.append(
                 f"Fewest {COSTS[metric]} by images in the set, of methods whose largest share error is at "
                 f"most {BALANCED:g}, with a search as long as it was: {', '.join(parts)}"
+            )
+    return told
+
+
+def left_out_sentences(frame: pd.DataFrame) -> list[str]:
+    """Numbers of graded sets that are missing from some seeds, and groups that diversity leaves out."""
+    told = []
+    graded = frame[frame["metric"] == GRADED]
+    for method, generator in dict.fromkeys(zip(graded["method"], graded["generator"], strict=True)):
+        rows = frame[(frame["method"] == method) & (frame["generator"] == generator)]
+        seeds = rows.groupby("metric")["seed"].nunique()
+        told += [
+            f"{method} of {generator}: {heading} is no number in {seeds[GRADED] - seeds.get(metric, 0)} of "
+            f"{seeds[GRADED]} seeds, and left out there"
+            for metric, (heading, _) in SHOWN.items()
+            if metric in FROM_IMAGES and seeds.get(metric, 0) < seeds[GRADED]
+        ]
+        here = frame[(frame["generator"] == generator) & frame["method"].isin([method, "random"])]
+        few = here.loc[here["metric"].str.startswith(SHARE_OF) & (here["n"] < GROUP_MINIMUM), "metric"]
+        if len(few):
+            groups = ", ".join(sorted({metric.removeprefix(SHARE_OF) for metric in few}))
+            told.append(
+                f"{method} of {generator}: diversity leaves out {groups}, of which in a seed the set or "
+                f"random samples have fewer than {GROUP_MINIMUM} images"
             )
     return told
 

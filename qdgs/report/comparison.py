@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,10 @@ def costs_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = F
         lines = cost_lines(frame, metric)
         for name, once, each in lines:
             _draw_line(axes, name, names.index(name), images, once + each * images)
+        axes.text(
+            0.98, 0.02, "\n".join(_coincident(lines)), ha="right", va="bottom", fontsize=SMALL, color=INK,
+            transform=axes.transAxes,
+        )  # fmt: skip
         for start, _ in cheapest(balancing(lines, frame), images[-1])[1:]:
             if start > images[0]:
                 axes.axvline(start, color=FAINT, linestyle=":", linewidth=1)
@@ -98,6 +103,14 @@ def costs_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = F
     )
     axes.legend(fontsize=SMALL, frameon=False, handlelength=4, labelcolor=INK, **where)
     return figure
+
+
+def _coincident(lines: Sequence[Line]) -> list[str]:
+    """The methods that cost the same, whose lines lie on one another."""
+    groups: dict[tuple[float, float], list[str]] = {}
+    for name, once, each in lines:
+        groups.setdefault((round(once), round(each, 6)), []).append(plain(name))
+    return [f"one line: {fill(', '.join(names), 36)}" for names in groups.values() if len(names) > 1]
 
 
 def _draw_line(axes: Axes, name: str, place: int, images: np.ndarray, values: np.ndarray) -> None:

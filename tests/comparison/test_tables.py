@@ -6,7 +6,7 @@ import pytest
 from qdgs.compare_config import EndpointConfig, MethodConfig
 from qdgs.compare_metrics import best_of, better, over_seeds
 from qdgs.comparison import endpoints
-from qdgs.comparison.tables import crossover_sentences, markdown, result_frame
+from qdgs.comparison.tables import crossover_sentences, left_out_sentences, markdown, result_frame
 
 METHODS = ("qdgs", "random", "rejection", "a", "b", "shift", "fairtl")
 
@@ -196,6 +196,24 @@ def test_who_does_not_balance_is_not_cheapest():
     )
     (told,) = crossover_sentences(frame, SimpleNamespace(images=100))
     assert told.endswith("at most 0.5, with a search as long as it was: rejection from 1, qdgs from 100")
+
+
+def test_numbers_that_are_none_and_groups_too_small_for_diversity_are_told():
+    whole = {"fairness_discrepancy": 0.1, "kl": 0.2, "fairness_discrepancy_ratio": 1.0}
+    cells = [
+        cell("random", 0, **whole, group_diversity_ratio=1.0),
+        cell("random", 1, **whole, group_diversity_ratio=1.0),
+        cell("shift", 0, **whole, group_diversity_ratio=0.5),
+        cell("shift", 1, fairness_discrepancy=0.9, fairness_discrepancy_ratio=3.0, group_diversity_ratio=0.5),
+        cell("drawn", 0, worst_group_accuracy=1.0),
+    ]
+    cells[2]["rows"]["share of blue/square"] = row(0.01, n=9)
+    cells[2]["rows"]["share of red/square"] = row(0.1, n=10)
+    assert left_out_sentences(result_frame(cells)) == [
+        "shift of vae: KL to target is no number in 1 of 2 seeds, and left out there",
+        "shift of vae: diversity leaves out blue/square, of which in a seed the set or random samples have "
+        "fewer than 10 images",
+    ]
 
 
 def test_no_cells_give_an_empty_table():

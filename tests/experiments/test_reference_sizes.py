@@ -65,6 +65,15 @@ def test_a_second_call_does_what_is_missing(sizes, gan, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(quickly(sizes, gan, out), first)
 
 
+def test_each_change_of_fairtl_plus_plus_can_stand_by_itself(sizes, gan, tmp_path):
+    out = tmp_path / "sizes.csv"
+    quickly(sizes, gan, out)
+    rows = quickly(sizes, gan, out, "--methods", "probing alone", "feedback alone")
+    assert rows["method"].tolist() == ["none", "fairtl", "fairtl++", "probing alone", "feedback alone"]
+    # without the frozen discriminator's feedback there is a forward pass less
+    assert rows.set_index("method")["forwards"][["probing alone", "feedback alone"]].tolist() == [64, 72]
+
+
 def test_drawn_references_are_balanced(sizes):
     drawn = sizes.drawings(40, 0, 1)
     assert drawn.values.value_counts().tolist() == [10, 10, 10, 10]

@@ -1,4 +1,4 @@
-"""What is timed: the task of configs/shapes.yaml with one guide, as it was loaded and as qdgs runs it.
+"""What is timed: a configuration's task with one guide, as it was loaded and as qdgs runs it.
 
 The models as they were loaded are what the published loop, plain pyribs and the raw passes use.
 """
@@ -85,6 +85,7 @@ class Task:
 def load_task(
     guide: str,
     *,
+    path: Path = CONFIG,
     device: str = "cpu",
     overrides: tuple[str, ...] = (),
     clock: Callable[[], float] = time.perf_counter,
@@ -92,12 +93,13 @@ def load_task(
     """Load generator and guide: as they are, with channels-last weights, and as qdgs runs them.
 
     Args:
-        guide: One of `GUIDES`.
+        guide: One of `GUIDES`, or another embedded one.
+        path: The configuration; prompts, measures and judges are its own.
         device: Where they work.
-        overrides: `a.b=c` over configs/shapes.yaml.
+        overrides: `a.b=c` over the configuration.
         clock: Tells seconds.
     """
-    config = load_config(CONFIG, overrides)
+    config = load_config(path, overrides)
     speeds = [SpeedConfig(rows_at_once=2**20, layout=layout) for layout in LAYOUTS]
     scorers = [
         Scorer(load_generator(config.generator, device=device), one, seed=config.seed, speed=speed)
@@ -124,7 +126,7 @@ def _guides(name: str, config: RunConfig, device: str) -> tuple[PromptGuide, Pro
     towers = [_Tower(copy.deepcopy(model.visual)).float().eval().requires_grad_(False) for _ in LAYOUTS]
     encoder = ClipEncoder(model, tokenizer, name=name)
     guide = PromptGuide(encoder, config.guide)
-    if name != MINI:
+    if name not in EMBEDDED:
         model.transformer = model.token_embedding = nn.Identity()  # the prompts are embedded
     as_loaded = []
     for tower in towers:
@@ -137,8 +139,8 @@ def _guides(name: str, config: RunConfig, device: str) -> tuple[PromptGuide, Pro
 def _model(name: str, device: str) -> tuple[Any, Any]:
     """open_clip's own model, and its tokenizer; random weights are the same at every call."""
     open_clip = import_open_clip()
-    if name == MINI:
-        folder = f"local-dir:{EMBEDDED[MINI]}"
+    if name in EMBEDDED:
+        folder = f"local-dir:{EMBEDDED[name]}"
         return open_clip.create_model(folder, device=device), open_clip.get_tokenizer(folder)
     logging.disable(logging.WARNING)  # open_clip says that it loads no weights
     with torch.random.fork_rng(devices=[]):

@@ -1,10 +1,13 @@
 """What raises the corrected QD score in the same time: emitters, mixes, restarts, refits, a screen.
 
-Every arm searches the shapes for as many seconds of its own, arms in turn, slice by slice; its archive is
-graded in the grid of the first arm, so that ranges which an arm finds again count for what they are worth on
-the same scale. One row an arm and seed goes into the CSV; a second call does what is missing.
+Every arm searches for as many seconds of its own, arms in turn, slice by slice; its archive is graded in the
+grid of the first arm, so that ranges which an arm finds again count for what they are worth on the same
+scale. One row a task, arm and seed goes into the CSV; a second call does what is missing.
 
-    python experiments/speed/spending.py --seconds 60 --seeds 3 --out experiments/speed/results/spending.csv
+    python experiments/speed/spending.py --seconds 60 --seeds 3 --out spending.csv
+    python experiments/speed/spending.py --seconds 60 --seeds 3 --out spending.csv --config configs/faces.yaml
+
+A task is a configuration whose guide is embedded: configs/shapes.yaml, shapes-ddim.yaml, faces.yaml.
 """
 
 from __future__ import annotations
@@ -20,12 +23,16 @@ import pandas as pd
 
 from contestants import Engine
 from grading import Grader
+from qdgs.clip.sources import EMBEDDED
+from qdgs.config import load_config
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
-from speed_task import MINI, Task, load_task
+from speed_task import CONFIG, Task, load_task
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
+    "cma_mae": {"algorithm": "cma_mae"},
+    "map_elites_line": {"algorithm": "map_elites_line"},
     "4 emitters of 64": {"emitters": 4, "batch_size": 64},
     "16 emitters of 16": {"emitters": 16, "batch_size": 16},
     "restart every 3": {"restart_rule": 3},
@@ -36,7 +43,16 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "screen of 4": {"screen": 4},
     "mix, screen of 4": {"mix": ["cma_mae", "map_elites_line", "random"], "screen": 4},
 }
-COLUMNS = ["arm", "seed", "seconds", "evaluations", "corrected_qd_score", "group_diversity_ratio", "guessed"]
+COLUMNS = [
+    "task",
+    "arm",
+    "seed",
+    "seconds",
+    "evaluations",
+    "corrected_qd_score",
+    "group_diversity_ratio",
+    "guessed",
+]
 
 
 def compared(task: Task, arms: Sequence[str], seed: int, seconds: float, slices: int) -> list[dict[str, Any]]:
@@ -57,14 +73,16 @@ def compared(task: Task, arms: Sequence[str], seed: int, seconds: float, slices:
 
 def _engine(task: Task, options: Mapping[str, Any], seed: int, budget: int) -> Engine:
     overrides = {"evaluations": budget, **options}
-    algorithm = overrides.pop("algorithm", "cma_mae")
+    algorithm = overrides.pop("algorithm", task.config.search.algorithm)
     return Engine(task, algorithm=str(algorithm), seed=seed, overrides=overrides)
 
 
 def _row(name: str, seed: int, engine: Engine, grader: Grader) -> dict[str, Any]:
+    """What an arm has; its task is the generator's."""
     assert engine.search is not None
     end, screen = engine.snapshot(), engine.search.screen
     return {
+        "task": engine.task.config.generator.name,
         "arm": name,
         "seed": seed,
         "seconds": round(engine.seconds, 1),
@@ -93,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare what is missing, and write the CSV."""
     parser = argparse.ArgumentParser(description="Ways to spend evaluations, in the same time.")
     parser.add_argument("--out", type=Path, required=True, help="CSV")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="with an embedded guide")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seconds", type=float, default=60.0, help="of each search")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N-1")
@@ -101,11 +120,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processor-time", action="store_true", help="for a busy machine and one thread")
     given = parser.parse_args(argv)
     clock = time.process_time if given.processor_time else time.perf_counter
-    task = load_task(MINI, device=given.device, clock=clock)
-    rows = known(given.out)
+    guide = load_config(given.config).guide.clip.model
+    if guide not in EMBEDDED:
+        raise InputError(f"{given.config}: expected one of the guides {', '.join(EMBEDDED)}, got {guide}")
+    task = load_task(guide, path=given.config, device=given.device, clock=clock)
+    rows, name = known(given.out), task.config.generator.name
     given.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(given.seeds):
-        done = set(rows.loc[rows["seed"] == seed, "arm"])
+        done = set(rows.loc[(rows["seed"] == seed) & (rows["task"] == name), "arm"])
         arms = [arm for arm in given.arms if arm not in done]
         if arms:
             new = pd.DataFrame(compared(task, arms, seed, given.seconds, given.slices), columns=COLUMNS)

@@ -155,6 +155,9 @@ class _Run:
             )
         self._losses.append(progress.loss)
         self._unreadable |= set(unreadable)
+        self._check_readable()
+
+    def _check_readable(self) -> None:
         allowed = self._config.data.unreadable * len(self._images)
         if len(self._unreadable) > allowed or len(self._unreadable) == len(self._images):
             raise InputError(
@@ -167,6 +170,8 @@ class _Run:
         row = {**asdict(progress), "loss": float(np.mean(self._losses)), "seconds": self._seconds}
         self._rows.append(row)
         self._losses = []
+        self._unreadable = set(self._processes.gathered(sorted(self._unreadable)))
+        self._check_readable()
         if self._processes.leads:
             write_text(self._out / METRICS, pd.DataFrame(self._rows).to_csv(index=False))
 

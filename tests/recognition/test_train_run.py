@@ -15,6 +15,7 @@ from qdgs.files import read_json
 from qdgs.recognition.checkpoint import BACKBONE, CHECKPOINT, load_backbone
 from qdgs.recognition.heads import FIRST_STD
 from qdgs.recognition.images import read_identities
+from qdgs.recognition.processes import Processes
 from qdgs.recognition.train_run import train_recogniser, warnings_of
 from qdgs.recognition_config import dump_recognition, load_recognition
 
@@ -182,6 +183,18 @@ def test_unreadable_images_are_skipped_counted_and_named(faces_folder, small_con
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+def test_what_other_processes_could_not_read_counts_at_the_end_of_an_epoch(
+    faces_folder, small_config, tmp_path, monkeypatch
+):
+    def gathered(self, items):
+        return sorted({*items, "one.png", "two.png", "three.png"})
+
+    monkeypatch.setattr(Processes, "gathered", gathered)
+    data = {"folder": str(faces_folder), "unreadable": 0.05}
+    with pytest.raises(InputError, match=r"expected at most 2 unreadable images of 48, got 3 so far"):
+        train_recogniser(small_config(data=data), tmp_path / "run")
+
+
 def test_a_set_of_unreadable_images_is_refused_whoever_reads_them(
     face_pixels, small_config, tmp_path, workers
 ):

@@ -182,7 +182,6 @@ def test_unreadable_images_are_skipped_counted_and_named(faces_folder, small_con
         train_recogniser(small_config(data={**data, "unreadable": 0.0}), tmp_path / "strict")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 def test_what_other_processes_could_not_read_counts_at_the_end_of_an_epoch(
     faces_folder, small_config, tmp_path, monkeypatch
 ):
@@ -195,6 +194,7 @@ def test_what_other_processes_could_not_read_counts_at_the_end_of_an_epoch(
         train_recogniser(small_config(data=data), tmp_path / "run")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_set_of_unreadable_images_is_refused_whoever_reads_them(
     face_pixels, small_config, tmp_path, workers
 ):

@@ -1,10 +1,12 @@
-"""What recognisers of the study are pre-trained on: latents of N identities × M images, an arm each.
+"""What recognisers of the study are pre-trained on: latents of identities, an arm each.
 
-random         each identity is a random latent
-random-gated   a random latent in whose image the gate of configs/faces.yaml sees a face
-qdgs           a cluster of elites of a qdgs run, as the paper has it: the manifest's `identity` where it
-               has one, else clusters of half as many as there are latents, within groups
-qdgs-elites    each elite of the run by itself
+    random         each identity is a random latent
+    random-gated   a random latent in whose image the gate of configs/faces.yaml sees a face, and whose
+                   lightness can be read
+    random-even    the same, as many of each lightness: balance without a search
+    qdgs           an elite of a qdgs run, as many of each lightness as its guide sees it
+    qdgs-clusters  a cluster of elites, as the paper has it: the manifest's `identity` where it has one, else
+                   clusters of half as many as there are latents, within groups
 
 An image of an identity is one of its latents, in turn, at an offset of its own.
 """
@@ -24,8 +26,10 @@ from qdgs.datasets.identities import cluster
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.errors import InputError
 from qdgs.generators.base import Generator
+from qdgs.judges.base import judge_batches
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
+from qdgs.recognition.augmentation import Pixels
 from qdgs.recognition.samples import rendered
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
@@ -34,8 +38,26 @@ GENERATOR = "dcgan-digiface"
 GROUPS = ("dark", "medium", "light")
 LIGHTNESS, IDENTITY = "group_lightness", "identity"
 DRAWN_AT_ONCE = 256
+SPARE = 2
+"""Random identities for each that is wanted: of some too few images stay in their group."""
+MOST_DRAWS = 200_000
 OF_SAMPLES, OF_ELITES = 4, 5
 """Indices of a seed's streams."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Identities to take from, in this order, until there are enough.
+
+    Attributes:
+        who: Whose they are, for messages.
+        wanted: How many to take.
+        identities: Latents `(members, latent_dim)` of each.
+    """
+
+    who: str
+    wanted: int
+    identities: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,77 +80,102 @@ class Arms:
     pool: tuple[Tensor, np.ndarray]
     evaluations: int
 
-    def latents(self, arm: str, identities: int, images: int) -> Tensor:
-        """Latents `(identities · images, latent_dim)`, those of an identity together, without offsets.
+    def queues(self, arm: str, identities: int) -> list[Queue]:
+        """What an arm takes its identities from: one queue, or one for each group.
 
         Raises:
-            InputError: The qdgs run has too few identities.
+            InputError: The run is none that can be taken.
         """
-        if arm.startswith("random"):
-            return self._samples(identities, gated=arm == "random-gated").repeat_interleave(images, dim=0)
-        rows = self._elites()
-        if arm == "qdgs-elites":
+        rng = stream(self.seed, Stream.RANDOM_SAMPLES, OF_SAMPLES)
+        if arm == "random":
+            return [Queue(arm, identities, self.generator.sample_latents(identities, rng).split(1))]
+        if arm == "random-gated":
+            return [Queue(arm, identities, self._samples(SPARE * identities, None, rng))]
+        if arm == "random-even":
+            return [
+                Queue(f"{arm}, {group}", wanted, self._samples(SPARE * wanted, group, rng))
+                for group, wanted in _quotas(GROUPS, identities)
+            ]
+        return self._of_elites(elites(self.run) if self.run else self._stand_in(), arm, identities)
+
+    def _of_elites(self, rows: pd.DataFrame, arm: str, identities: int) -> list[Queue]:
+        if arm == "qdgs":
             rows = rows.assign(**{IDENTITY: np.arange(len(rows))})
         elif IDENTITY not in rows:
             groups = pd.factorize(rows["group"], sort=True)[0]
-            found = cluster(latents_of(rows).numpy(), groups, "auto", seed=self.seed)
-            rows = rows.assign(**{IDENTITY: found})
-        chosen = evenly(rows, identities, images, stream(self.seed, Stream.FLATTEN, OF_ELITES))
-        if len(chosen) < identities * images:
-            raise InputError(
-                f"{self.run or 'stand-in'}: expected {identities} identities, as every arm has, got "
-                f"{len(chosen) // images}; take a run with more images"
+            rows = rows.assign(
+                **{IDENTITY: cluster(latents_of(rows).numpy(), groups, "auto", seed=self.seed)}
             )
-        return latents_of(chosen)
-
-    def _samples(self, identities: int, *, gated: bool) -> Tensor:
-        rng = stream(self.seed, Stream.RANDOM_SAMPLES, OF_SAMPLES)
-        if not gated:
-            return self.generator.sample_latents(identities, rng)
-        gate, parts = load_judge("faces-dlib", role="gate"), [torch.empty(0, self.generator.latent_dim)]
-        while sum(map(len, parts)) < identities:
-            drawn = self.generator.sample_latents(DRAWN_AT_ONCE, rng)
-            images = torch.from_numpy(rendered(self.generator, drawn)).permute(0, 3, 1, 2).float() / 255
-            parts.append(drawn[torch.from_numpy(gate.judge(images)["accepted"].to_numpy(bool))])
-        return torch.cat(parts)[:identities]
-
-    def _elites(self) -> pd.DataFrame:
-        """Latents that the run's dataset was rendered from, and how light it takes each to be."""
-        if self.run is None:
-            if not self.standing_in.is_file():
-                unfinished = self.standing_in.with_name(f".{self.standing_in.name}.tmp")
-                stand_in(self.generator, self.pool, self.evaluations, self.seed).to_parquet(unfinished)
-                unfinished.replace(self.standing_in)
-            return pd.read_parquet(self.standing_in)
-        manifest = read_manifest(self.run / "dataset" / "manifest.parquet")
-        name = manifest.metadata["generator"]["name"]
-        if name != GENERATOR:
-            raise InputError(f"{self.run}: expected a run of {GENERATOR}, got one of {name}")
-        rows = manifest.rows
-        if LIGHTNESS not in rows:
-            raise InputError(
-                f"{self.run}: expected a run whose groups are of lightness, got {', '.join(_groups_of(rows))}"
+        rng = stream(self.seed, Stream.FLATTEN, OF_ELITES)
+        queues = []
+        for group, wanted in _quotas(sorted(rows[LIGHTNESS].unique()), identities):
+            own = rows[rows[LIGHTNESS] == group]
+            members = {name: latents_of(some) for name, some in own.groupby(IDENTITY)}
+            names = sorted(members)
+            order = rng.permutation(len(names))
+            queues.append(
+                Queue(f"{self.run or 'stand-in'}, {group}", wanted, [members[names[i]] for i in order])
             )
-        return rows[rows["offset"] == 0] if "offset" in rows else rows
+        return queues
+
+    def _samples(self, wanted: int, group: str | None, rng: np.random.Generator) -> Sequence[Tensor]:
+        """Random latents whose images pass the gate and can be read, of one group where one is given."""
+        gate, parts, drawn = load_judge("faces-dlib", role="gate"), [], 0
+        while sum(map(len, parts)) < wanted:
+            latents = self.generator.sample_latents(DRAWN_AT_ONCE, rng)
+            pixels = rendered(self.generator, latents)
+            images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+            read = lightness(pixels)
+            good = gate.judge(images)["accepted"].to_numpy(bool) & (read != "")
+            parts.append(latents[torch.from_numpy(good if group is None else good & (read == group))])
+            drawn += DRAWN_AT_ONCE
+            if drawn > MOST_DRAWS:
+                raise InputError(
+                    f"random samples: expected {wanted} of group {group!r} among {MOST_DRAWS:,}, got "
+                    f"{sum(map(len, parts))}"
+                )
+        return torch.cat(parts)[:wanted].split(1)
+
+    def _stand_in(self) -> pd.DataFrame:
+        if not self.standing_in.is_file():
+            unfinished = self.standing_in.with_name(f".{self.standing_in.name}.tmp")
+            stand_in(self.generator, self.pool, self.evaluations, self.seed).to_parquet(unfinished)
+            unfinished.replace(self.standing_in)
+        return pd.read_parquet(self.standing_in)
 
 
-def evenly(rows: pd.DataFrame, identities: int, images: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Identities by chance, as many of each lightness as there are, and `images` rows of each in a row.
+def elites(run: Path) -> pd.DataFrame:
+    """Latents that a run's dataset was rendered from, and how light its guide takes each to be.
 
-    An identity's latents take turns; most have fewer than `images`.
-
-    Args:
-        rows: Columns `identity` and `group_lightness`.
-        identities: At most so many.
-        images: Rows of each.
-        rng: Chooses.
+    Raises:
+        InputError: It is no run of this generator with groups of lightness.
     """
-    shuffled = rows.iloc[rng.permutation(len(rows))]
-    first = shuffled.drop_duplicates(IDENTITY)
-    turn = first.groupby(LIGHTNESS).cumcount().to_numpy()
-    chosen = first[IDENTITY].iloc[np.argsort(turn, kind="stable")].head(identities)
-    places = {name: np.flatnonzero(shuffled[IDENTITY] == name) for name in chosen}
-    return shuffled.iloc[[place for name in chosen for place in np.resize(places[name], images)]]
+    path = run / "dataset" / "manifest.parquet"
+    if not path.is_file():
+        raise InputError(f"{run}: expected a qdgs run with a dataset, got no {path.relative_to(run)}")
+    manifest = read_manifest(path)
+    name = manifest.metadata["generator"]["name"]
+    if name != GENERATOR:
+        raise InputError(f"{run}: expected a run of {GENERATOR}, got one of {name}")
+    rows = manifest.rows
+    if LIGHTNESS not in rows:
+        groups = [column.removeprefix("group_") for column in rows if column.startswith("group_")]
+        raise InputError(f"{run}: expected a run whose groups are of lightness, got {', '.join(groups)}")
+    return rows[rows["offset"] == 0] if "offset" in rows else rows
+
+
+def lightness(pixels: Pixels) -> np.ndarray:
+    """Apparent lightness of the face in each image `(n, height, width, 3)`, empty where none can be told."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    judge = load_judge("face-light", role="auditor")
+    judged = judge_batches(judge, (batch.float() / 255 for batch in images.split(DRAWN_AT_ONCE)))
+    return judged["lightness"].fillna("").to_numpy(str)
+
+
+def _quotas(groups: Sequence[str], identities: int) -> list[tuple[str, int]]:
+    """As many of each group; what is left over goes to the first."""
+    whole, rest = divmod(identities, len(groups))
+    return [(group, whole + (place < rest)) for place, group in enumerate(groups)]
 
 
 def stand_in(
@@ -191,7 +238,3 @@ def _cuts(generator: Generator, pool: tuple[Tensor, np.ndarray]) -> list[float]:
         values = torch.cat([luminances(generator, part)[:, 0] for part in latents.split(64)]).numpy()
     medians = [float(np.median(values[groups == group])) for group in GROUPS]
     return [(low + high) / 2 for low, high in itertools.pairwise(medians)]
-
-
-def _groups_of(rows: pd.DataFrame) -> Sequence[str]:
-    return [column.removeprefix("group_") for column in rows if column.startswith("group_")]

@@ -1,5 +1,6 @@
 """Whether the identities that were pre-trained on hold, to embeddings that are not the guide's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +18,60 @@ PIXELS, RECOGNISER = "pixels", "recogniser"
 SIDE = 64
 JUDGE = "trained-none"
 COLUMNS = [
-    "pretraining", "seed", "embedding", "images", "identities", "nearest", "nearest_low", "nearest_high",
-    "equal_error_rate",
+    "pretraining", "seed", "embedding", "compared", "images", "identities", "nearest", "nearest_low",
+    "nearest_high", "equal_error_rate",
 ]  # fmt: skip
 
 
-def purities(out: Path, arms: list[str], seeds: range) -> pd.DataFrame:
-    """A row for each set of a seed and embedding: pixels, and the recogniser that saw the real set alone.
+def purities(out: Path, arms: Sequence[str]) -> pd.DataFrame:
+    """A row for each set of a seed, embedding, and kind of comparison.
 
-    What was measured is kept beside the set; the recogniser is asked where it was trained.
+    Embeddings are pixels, and the recogniser that saw the real set alone, where it was trained. Compared are
+    images of an identity, and of clusters also images of different latents of it alone. What was measured is
+    kept beside the set.
     """
     rows = []
-    for seed in seeds:
-        folder = out / f"seed-{seed}"
+    for folder in sorted(out.glob("seed-*"), key=_seed):
         names = [PIXELS, RECOGNISER] if (folder / JUDGE / BACKBONE).is_file() else [PIXELS]
         for arm in arms:
-            if (folder / f"set-{arm}.json").is_file():
-                rows += [
-                    {"pretraining": arm, "seed": seed, "embedding": name, **_kept(folder, arm, name, seed)}
-                    for name in names
-                ]
+            if not (folder / f"set-{arm}.json").is_file():
+                continue
+            several = (False, True) if arm.endswith("clusters") else (False,)
+            rows += [
+                {
+                    "pretraining": arm,
+                    "seed": _seed(folder),
+                    "embedding": name,
+                    "compared": "latents" if apart else "images",
+                    **_kept(folder, arm, name, apart),
+                }
+                for name in names
+                for apart in several
+            ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _kept(folder: Path, arm: str, embedding: str, seed: int) -> dict[str, float]:
-    path = folder / f"set-{arm}" / f"purity-{embedding}.json"
+def _seed(folder: Path) -> int:
+    return int(folder.name.removeprefix("seed-"))
+
+
+def _kept(folder: Path, arm: str, embedding: str, apart: bool) -> dict[str, float]:
+    path = folder / f"set-{arm}" / f"purity-{embedding}{'-latents' if apart else ''}.json"
     if not path.is_file():
-        write_json(path, _measured(folder, arm, embedding, seed))
+        write_json(path, _measured(folder, arm, embedding, apart))
     return read_json(path)
 
 
-def _measured(folder: Path, arm: str, embedding: str, seed: int) -> dict[str, float]:
+def _measured(folder: Path, arm: str, embedding: str, apart: bool) -> dict[str, float]:
     images = read_identities(folder / f"set-{arm}")
+    sources = np.array(read_json(folder / f"set-{arm}.json")["latents"]) if apart else None
     if embedding == PIXELS:
         embeddings = thumbnails(_pixels(images.files, SIDE))
     else:
         judge = load_backbone(folder / JUDGE)
         embeddings = embed(judge, _pixels(images.files, judge.image_size))
-    purity = identity_purity(embeddings, images.labels, stream(seed, Stream.BOOTSTRAP))
+    rng = stream(_seed(folder), Stream.BOOTSTRAP)
+    purity = identity_purity(embeddings, images.labels, rng, sources=sources)
     return {
         "images": purity.images,
         "identities": purity.identities,

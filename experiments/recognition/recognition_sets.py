@@ -6,9 +6,11 @@ it off the whole image.
 """
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,22 +21,24 @@ from torch import Tensor
 from qdgs.errors import InputError
 from qdgs.files import write_text
 from qdgs.generators.base import Generator
-from qdgs.judges.base import judge_batches
-from qdgs.parts import load_generator, load_judge
+from qdgs.parts import load_generator
 from qdgs.randomness import Stream, stream
 from qdgs.recognition.augmentation import Pixels
 from qdgs.recognition.bins import write_bin
 from qdgs.recognition.samples import rendered, variations, write_identities
-from recognition_arms import GENERATOR, GROUPS, Arms
+from recognition_arms import GENERATOR, GROUPS, Arms, Queue, lightness
 
 UNREAD = "unread"
-READ_AT_ONCE = 256
 AT_ONCE = 32
 """Identities whose images are made at once."""
 
-# indices of a seed's streams
-POOL, SPLIT, REAL, PAIRS = range(4)
-VARIED = 6
+FEWEST_PAIRS = 20
+FEWEST_STAYING = 4
+"""Images of an identity that have to stay in its group, for it to be pre-trained on."""
+
+# indices of a seed's streams; that of the pool is not the one of the bank that guides and cuts were made with
+SPLIT, REAL, PAIRS = 1, 2, 3
+VARIED, POOL = 6, 10
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Sizes:
 
     Attributes:
         pool: Random latents of a seed that are judged, for its real set and pairs.
-        pretrain: Identities and images of each to pre-train on.
+        pretrain: Identities and images of each to pre-train on, and candidates rendered of each.
         real: Identities and images of each of the biased set, and candidates rendered of each.
         skew: Identities of every other group for each of the rarest.
         test: Identities of each group that pairs are made of, candidates rendered of each, and images kept.
@@ -61,7 +65,7 @@ class Sizes:
     """
 
     pool: int = 8000
-    pretrain: tuple[int, int] = (1000, 12)
+    pretrain: tuple[int, int, int] = (1000, 8, 16)
     real: tuple[int, int, int] = (450, 8, 24)
     skew: int = 7
     test: tuple[int, int, int] = (300, 8, 4)
@@ -81,7 +85,7 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     pool=1000,
-    pretrain=(120, 8),
+    pretrain=(120, 8, 16),
     real=(90, 8, 24),
     test=(40, 6, 4),
     pretrain_epochs=8,
@@ -89,6 +93,27 @@ QUICK = Sizes(
     batch_size=32,
     evaluations=4096,
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """Images that are to be of one person.
+
+    Attributes:
+        group: Of its first latent's image; empty where none can be told.
+        pixels: `(images, height, width, 3)`.
+        read: Group of each image.
+        members: Which of its latents each image is of.
+    """
+
+    group: str
+    pixels: Pixels
+    read: np.ndarray
+    members: np.ndarray
+
+    def chosen(self, places: np.ndarray) -> "Identity":
+        """Some of its images."""
+        return Identity(self.group, self.pixels[places], self.read[places], self.members[places])
 
 
 @dataclass(frozen=True)
@@ -162,35 +187,72 @@ class Faces:
             groups += [group] * len(found)
         self._write(folder, np.concatenate(parts), groups)
 
-    def write_pretraining(self, folder: Path, arm: str) -> list[dict[str, object]]:
+    def write_pretraining(self, folder: Path, arm: str) -> dict[str, Any]:
         """A set to pre-train on, an arm of `Arms`.
 
+        But in `random`, whose samples are taken as they come, images of an identity are those of its offsets
+        that are read to be of its own group, repeated where there are fewer than wanted.
+
         Returns:
-            For each group, and for those that cannot be read: identities as judged by the image of their
-            first latent, and images as judged by themselves.
+            `groups`: for each group, and for what cannot be read, identities as judged by the image of their
+            first latent and images by themselves; `latents`: number of the latent of each image.
 
         Raises:
-            InputError: The qdgs run has too few identities.
+            InputError: There are too few identities.
         """
-        identities, images = self.sizes.pretrain
-        latents = self.arms.latents(arm, identities, images)
         rng = stream(self.seed, Stream.FLATTEN, VARIED)
-        varied = variations(self.generator, latents, 1, self.sizes.offset, rng)
-        pixels = rendered(self.generator, varied)
-        of_identities, of_images = self.groups(latents[::images]), lightness(pixels)
+        found = [
+            identity
+            for queue in self.arms.queues(arm, self.sizes.pretrain[0])
+            for identity in self._taken(queue, rng, checked=arm != "random")
+        ]
+        own = np.array([identity.group for identity in found])
+        read = np.concatenate([identity.read for identity in found])
         self._write(
-            folder,
-            pixels.reshape(identities, images, *pixels.shape[1:]),
-            [group or UNREAD for group in of_identities],
+            folder, np.stack([identity.pixels for identity in found]), [group or UNREAD for group in own]
         )
-        return [
+        counts = [
             {
                 "group": group or UNREAD,
-                "identities": int((of_identities == group).sum()),
-                "images": int((of_images == group).sum()),
+                "identities": int((own == group).sum()),
+                "images": int((read == group).sum()),
             }
             for group in ("", *GROUPS)
         ]
+        members = np.stack([identity.members for identity in found])
+        numbers = np.arange(len(found))[:, None] * (members.max() + 1) + members
+        return {"groups": counts, "latents": numbers.ravel().tolist()}
+
+    def _taken(self, queue: Queue, rng: np.random.Generator, *, checked: bool) -> list[Identity]:
+        _, images, candidates = self.sizes.pretrain
+        found: list[Identity] = []
+        rendered_of_each = candidates if checked else images
+        for start in range(0, len(queue.identities), AT_ONCE):
+            some = queue.identities[start : start + AT_ONCE]
+            for identity in self._varied(some, rendered_of_each, rng):
+                stays = np.flatnonzero(identity.read == identity.group)
+                if not checked:
+                    found.append(identity.chosen(np.arange(images)))
+                elif identity.group and len(stays) >= FEWEST_STAYING:
+                    found.append(identity.chosen(np.resize(stays, images)))
+            if len(found) >= queue.wanted:
+                return found[: queue.wanted]
+        raise InputError(
+            f"{queue.who}: expected {queue.wanted} identities with at least {FEWEST_STAYING} of "
+            f"{candidates} images that stay in their group, got {len(found)} of {len(queue.identities)}; "
+            "take a run with more images"
+        )
+
+    def _varied(
+        self, identities: Sequence[Tensor], images: int, rng: np.random.Generator
+    ) -> Iterator[Identity]:
+        members = [np.resize(np.arange(len(own)), images) for own in identities]
+        latents = torch.cat([own[torch.from_numpy(m)] for own, m in zip(identities, members, strict=True)])
+        pixels = rendered(self.generator, variations(self.generator, latents, 1, self.sizes.offset, rng))
+        groups, read = self.groups(latents[::images]), lightness(pixels)
+        for place, group in enumerate(groups):
+            rows = slice(place * images, (place + 1) * images)
+            yield Identity(str(group), pixels[rows], read[rows], members[place])
 
     @property
     def arms(self) -> Arms:
@@ -207,6 +269,11 @@ class Faces:
         rng = stream(self.seed, Stream.FLATTEN, PAIRS)
         pairs = {group: self._pairs(group, rng) for group in GROUPS}
         fewest = min(len(same) for same, _ in pairs.values())
+        if 2 * fewest < FEWEST_PAIRS:
+            raise InputError(
+                f"pool: expected {FEWEST_PAIRS} pairs of each group whose images stay in it, got "
+                f"{2 * fewest}; take a larger pool"
+            )
         images: list[bytes] = []
         same: list[bool] = []
         groups: list[str] = []
@@ -269,14 +336,6 @@ class Faces:
         numbers = np.repeat(np.arange(len(pixels)), pixels.shape[1])
         flat = pixels[:, :, middle, middle].reshape(-1, self.sizes.crop, self.sizes.crop, 3)
         write_identities(folder, flat, numbers, [groups[number] for number in numbers])
-
-
-def lightness(pixels: Pixels) -> np.ndarray:
-    """Apparent lightness of the face in each image `(n, height, width, 3)`, empty where none can be told."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    judge = load_judge("face-light", role="auditor")
-    judged = judge_batches(judge, (batch.float() / 255 for batch in images.split(READ_AT_ONCE)))
-    return judged["lightness"].fillna("").to_numpy(str)
 
 
 def _shuffled(

@@ -3,10 +3,12 @@
 Narrow IR-18s of equal size are pre-trained on as many images of as many identities:
 
     random         random samples of dcgan-digiface
-    random-gated   random samples in which the gate of configs/faces.yaml sees a face
-    qdgs           the dataset of a qdgs run, evenly by apparent lightness, its identities clusters of elites
-    qdgs-elites    the same, each elite an identity (on request)
-    none           not pre-trained
+    random-gated   random samples that the gate of configs/faces.yaml accepts
+    random-even    the same, as many of each apparent lightness (on request): balance without a search
+    qdgs           elites of a qdgs run, as many of each apparent lightness
+    qdgs-clusters  the same, clusters of elites for identities, as the paper has it (on request)
+    none           not pre-trained, and trained on the real set for as many steps as others on both
+    pixels         nothing is trained: pixels at 16×16 are compared
 
 Each goes on with the same biased "real" set: held-out latents of the same generator, seven identities of
 every other group for one of the rarest. They are verified on held-out pairs, balanced over the groups.
@@ -36,25 +38,36 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
 
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import fingerprint, read_json, write_json, write_text
+from qdgs.randomness import Stream, stream
 from qdgs.recognition.benchmark import ALL, Benchmark, group_table, verify_run
 from qdgs.recognition.bins import read_bin
-from qdgs.recognition.pairs import read_groups
+from qdgs.recognition.pairs import Pairs, decoded, read_groups
+from qdgs.recognition.purity import thumbnails
 from qdgs.recognition.train_run import train_recogniser
+from qdgs.recognition.verification import Verification, squared_distances, verify_distances
 from qdgs.recognition_config import RecognitionConfig, parse_recognition
 from qdgs.report.style import save
-from recognition_arms import GROUPS
+from recognition_arms import GROUPS, elites
 from recognition_purity import purities
 from recognition_sets import FULL, QUICK, Faces, Sizes
 from recognition_summary import draw_study, intervals, verdict
 
-ARMS = ("random", "random-gated", "qdgs", "qdgs-elites", "none")
-FULL_ARMS = ("random", "random-gated", "qdgs", "none")
-QUICK_ARMS = ("random", "qdgs")
+SETS = ("random", "random-gated", "random-even", "qdgs", "qdgs-clusters")
+"""What can be pre-trained on."""
+
+OF_RUNS = {"qdgs", "qdgs-clusters"}
+ARMS = (*SETS, "none", "pixels")
+FULL_ARMS = ("random", "random-gated", "qdgs", "none", "pixels")
+QUICK_ARMS = ("random", "qdgs", "pixels")
+PIXELS_SIDE = 64
+VERSION = 2
+"""Of how sets are made: an older folder's do not go with those of today."""
 COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
 STAND_IN = (
     "qdgs: no run was given, so its set comes from a short search whose guide is the luminance of pixels, "
@@ -79,12 +92,14 @@ class Study:
         out: Folder of results and of everything on the way.
         runs: Folders of qdgs runs, none for the stand-in.
         device: Where recognisers train.
+        takes_no_run: Whether no arm that is asked for is of a run.
     """
 
     sizes: Sizes
     out: Path
     runs: tuple[Path, ...]
     device: str
+    takes_no_run: bool = False
 
     def faces(self, seed: int) -> Faces:
         """Where a seed's sets come from."""
@@ -102,18 +117,24 @@ class Study:
         """
         path = self.out / "study.json"
         told = {
+            "version": VERSION,
             "sizes": json.loads(json.dumps(asdict(self.sizes))),
-            "runs": [_contents(run) for run in self.runs],
+            "runs": None if self.takes_no_run else [_contents(run) for run in self.runs],
         }
-        if path.exists() and fingerprint(read_json(path)) != fingerprint(told):
+        known = read_json(path) if path.exists() else told
+        if known.get("runs") is None:  # no arm of a run has been done
+            known = {**known, "runs": told["runs"]}
+        elif self.takes_no_run:
+            told["runs"] = known["runs"]
+        if fingerprint(known) != fingerprint(told):
             raise InputError(
                 f"{self.out}: expected a new folder or one of this study, got one with other sizes or "
                 "another run; choose another --out"
             )
         write_json(path, told)
 
-    def prepare(self, seed: int, arms: Sequence[str]) -> list[dict[str, Any]]:
-        """Make a seed's sets, but those that are there; the groups of those to pre-train on."""
+    def prepare(self, seed: int, arms: Sequence[str]) -> None:
+        """Make a seed's sets, but those that are there."""
         folder, faces = self.seed_folder(seed), self.faces(seed)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "pairs.bin").is_file():
@@ -121,38 +142,52 @@ class Study:
         if not (folder / "real").is_dir():
             faces.write_real(folder / "real")
         for arm in arms:
-            if arm != "none" and not (folder / f"set-{arm}.json").is_file():
+            if arm in SETS and not (folder / f"set-{arm}.json").is_file():
                 shutil.rmtree(folder / f"set-{arm}", ignore_errors=True)
-                counts = faces.write_pretraining(folder / f"set-{arm}", arm)
-                write_json(folder / f"set-{arm}.json", {"groups": counts})
-        return [
-            {"pretraining": arm, "seed": seed, **counts}
-            for arm in ARMS
-            if (folder / f"set-{arm}.json").is_file()
-            for counts in read_json(folder / f"set-{arm}.json")["groups"]
+                told = faces.write_pretraining(folder / f"set-{arm}", arm)
+                write_json(folder / f"set-{arm}.json", told)
+
+    def sets(self) -> pd.DataFrame:
+        """Groups of everything that can be pre-trained on, of every seed that is there."""
+        rows = [
+            {"pretraining": arm, "seed": int(path.parent.name.removeprefix("seed-")), **counts}
+            for arm in SETS
+            for path in sorted(self.out.glob(f"seed-*/set-{arm}.json"))
+            for counts in read_json(path)["groups"]
         ]
+        return pd.DataFrame(rows, columns=["pretraining", "seed", "group", "identities", "images"])
 
     def train(self, cell: Cell) -> list[dict[str, Any]]:
         """Train one recogniser, verify it, and give its rows."""
         folder = self.seed_folder(cell.seed)
-        pretrained = folder / f"pretrained-{cell.pretraining}"
-        trained = folder / f"trained-{cell.pretraining}"
-        if cell.pretraining != "none":
-            config = self._config(folder / f"set-{cell.pretraining}", cell.seed, pretraining=True)
-            train_recogniser(config, pretrained, device=self.device)
-        start = None if cell.pretraining == "none" else pretrained
-        config = self._config(folder / "real", cell.seed, pretraining=False, start=start)
-        train_recogniser(config, trained, device=self.device)
         pairs = read_bin(folder / "pairs.bin").grouped(read_groups(folder / "pairs.csv"))
-        result = verify_run(trained, Benchmark("pairs", pairs), device=self.device)
+        if cell.pretraining == "pixels":
+            result = by_pixels(pairs, cell.seed)
+        else:
+            self._train(cell, folder)
+            run = folder / f"trained-{cell.pretraining}"
+            result = verify_run(run, Benchmark("pairs", pairs), device=self.device)
         table = group_table(result)[["group", "accuracy", "n"]]
         return [{**asdict(cell), **row} for row in table.to_dict("records")]
 
+    def _train(self, cell: Cell, folder: Path) -> None:
+        start, sizes = folder / f"pretrained-{cell.pretraining}", self.sizes
+        trained = folder / f"trained-{cell.pretraining}"
+        real = self._config(folder / "real", cell.seed, sizes.real_epochs, sizes.real_rate, start=start)
+        if cell.pretraining == "none":
+            before = sizes.pretrain[0] * sizes.pretrain[1] * sizes.pretrain_epochs
+            epochs = sizes.real_epochs + round(before / (sizes.real[0] * sizes.real[1]))
+            real = self._config(folder / "real", cell.seed, epochs, sizes.pretrain_rate)
+        else:
+            own = folder / f"set-{cell.pretraining}"
+            config = self._config(own, cell.seed, sizes.pretrain_epochs, sizes.pretrain_rate)
+            train_recogniser(config, start, device=self.device)
+        train_recogniser(real, trained, device=self.device)
+
     def _config(
-        self, folder: Path, seed: int, *, pretraining: bool, start: Path | None = None
+        self, folder: Path, seed: int, epochs: int, rate: float, *, start: Path | None = None
     ) -> RecognitionConfig:
         sizes = self.sizes
-        epochs = sizes.pretrain_epochs if pretraining else sizes.real_epochs
         # in the proportions of the published 12, 20 and 24 of 26
         milestones = sorted({max(round(epochs * share), 1) for share in (12 / 26, 20 / 26, 24 / 26)})
         return parse_recognition(
@@ -168,7 +203,7 @@ class Study:
                 "training": {
                     "epochs": epochs,
                     "batch_size": sizes.batch_size,
-                    "learning_rate": sizes.pretrain_rate if pretraining else sizes.real_rate,
+                    "learning_rate": rate,
                     "milestones": milestones,
                     "precision": "auto",
                 },
@@ -181,15 +216,14 @@ def carry_out(study: Study, seeds: int, arms: Sequence[str], workers: int) -> pd
     """Do what is missing, and return all rows."""
     study.check()
     rows = known_rows(study.out / "results.csv")
-    if not study.runs and any(arm.startswith("qdgs") for arm in arms):
+    if not study.runs and OF_RUNS & set(arms):
         print(STAND_IN, flush=True)
-    prepared: list[dict[str, Any]] = []
     for seed in range(seeds):
         begun = time.monotonic()
-        prepared += study.prepare(seed, arms)
+        study.prepare(seed, arms)
         print(f"sets of seed {seed}: {time.monotonic() - begun:.0f} s", flush=True)
     print(f"random samples of seed 0 by group: {study.faces(0).pool_counts()}", flush=True)
-    write_text(study.out / "sets.csv", pd.DataFrame(prepared).to_csv(index=False))
+    write_text(study.out / "sets.csv", study.sets().to_csv(index=False))
     done = set(zip(rows["pretraining"], rows["seed"], strict=True))
     missing = [
         Cell(arm, seed) for seed, arm in itertools.product(range(seeds), arms) if (arm, seed) not in done
@@ -212,11 +246,18 @@ def _train(study: Study, cell: Cell) -> tuple[Cell, list[dict[str, Any]], float]
     return cell, study.train(cell), time.monotonic() - begun
 
 
+def by_pixels(pairs: Pairs, seed: int) -> Verification:
+    """What pixels alone tell of the pairs: what is above it a recogniser has learned."""
+    pixels = np.stack([decoded(image, PIXELS_SIDE) for image in pairs.images])
+    embeddings = thumbnails(pixels)
+    distances = squared_distances(embeddings[pairs.first], embeddings[pairs.second])
+    return verify_distances(distances, pairs.same, pairs.groups, rng=stream(seed, Stream.BOOTSTRAP))
+
+
 def _contents(run: Path) -> str:
-    path = run / "dataset" / "manifest.parquet"
-    if not path.is_file():
-        raise InputError(f"{run}: expected a qdgs run with a dataset, got no {path.relative_to(run)}")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """What a run's dataset is, which can be taken."""
+    elites(run)
+    return hashlib.sha256((run / "dataset" / "manifest.parquet").read_bytes()).hexdigest()
 
 
 def known_rows(path: Path) -> pd.DataFrame:
@@ -261,9 +302,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--run", type=Path, nargs="+", help="folder of a qdgs run of dcgan-digiface, or one a seed"
     )
     parser.add_argument("--seeds", type=int, help="seeds 0 to N-1: three, with --quick one")
-    parser.add_argument(
-        "--arms", nargs="+", choices=ARMS, help="without it all but qdgs-elites; with --quick random and qdgs"
-    )
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help=f"without it {' '.join(FULL_ARMS)}")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="recognisers at a time"
@@ -271,7 +310,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
     given = parser.parse_args(argv)
     given.arms = given.arms or list(QUICK_ARMS if given.quick else FULL_ARMS)
-    if not given.run and not given.quick and {"qdgs", "qdgs-elites"} & set(given.arms):
+    if not given.run and not given.quick and OF_RUNS & set(given.arms):
         parser.error("--run: expected the folder of a qdgs run; only --quick lets something stand in for it")
     for name in ("seeds", "workers"):
         if getattr(given, name) is not None and getattr(given, name) < 1:
@@ -282,13 +321,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Carry out the study; write intervals, figure and verdict."""
     given = arguments(argv)
-    study = Study(QUICK if given.quick else FULL, given.out, tuple(given.run or ()), given.device)
+    runs = tuple(run.resolve() for run in given.run or ())
+    takes_no_run = not OF_RUNS & set(given.arms)
+    study = Study(QUICK if given.quick else FULL, given.out.resolve(), runs, given.device, takes_no_run)
     seeds = given.seeds or (1 if given.quick else 3)
     rows = carry_out(study, seeds, given.arms, given.workers)
     table = intervals(rows)
     write_text(study.out / "intervals.csv", table.to_csv(index=False, float_format="%.6g"))
     print(table.to_string(index=False, float_format="{:.4f}".format))
-    pure = purities(study.out, [arm for arm in ARMS if arm in given.arms], range(seeds))
+    pure = purities(study.out, SETS)
     write_text(study.out / "purity.csv", pure.to_csv(index=False, float_format="%.6g"))
     rarest = study.faces(0).rarest
     for sentence in verdict(table, rarest):

@@ -42,17 +42,29 @@ class Purity:
         return plain
 
 
-def identity_purity(embeddings: Array, identities: NDArray[np.int64], rng: np.random.Generator) -> Purity:
+def identity_purity(
+    embeddings: Array,
+    identities: NDArray[np.int64],
+    rng: np.random.Generator,
+    *,
+    sources: NDArray[np.int64] | None = None,
+) -> Purity:
     """How pure identities are to an embedding.
 
     Args:
         embeddings: Unit vectors `(n, embedding_dim)`.
         identities: Number of each image's identity, `(n,)`.
         rng: Chooses pairs, at most `MOST_PAIRS` of each kind.
+        sources: Number of the latent that each image is of, `(n,)`. Images of one latent are then not
+            compared with each other, and identities of a single latent left out: how much alike are an
+            identity's latents?
 
     Raises:
         InputError: There are fewer than two identities, or one has a single image.
     """
+    if sources is not None:
+        several = _with_several(identities, sources)
+        embeddings, identities, sources = embeddings[several], identities[several], sources[several]
     names, counts = np.unique(identities, return_counts=True)
     fewest = int(counts.min()) if len(counts) else 0
     if len(names) < 2 or fewest < 2:
@@ -60,8 +72,8 @@ def identity_purity(embeddings: Array, identities: NDArray[np.int64], rng: np.ra
             f"identities: expected at least two with two images or more, got {len(names)}, the smallest with "
             f"{fewest}"
         )
-    right = int((identities[_nearest(embeddings)] == identities).sum())
-    first, second = _pairs(identities, rng)
+    right = int((identities[_nearest(embeddings, sources)] == identities).sum())
+    first, second = _pairs(identities, rng, sources)
     distances = squared_distances(embeddings[first], embeddings[second])
     rate = roc_curve(distances, identities[first] == identities[second]).equal_error()[1]
     return Purity(len(identities), len(names), proportion(right, len(identities)), rate)
@@ -76,19 +88,29 @@ def thumbnails(pixels: Pixels) -> Array:
     return unit
 
 
-def _nearest(embeddings: Array) -> NDArray[np.intp]:
-    """Place of the nearest other vector of each, `(n,)`."""
+def _with_several(identities: NDArray[np.int64], sources: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which images are of an identity with several sources."""
+    pairs = np.unique(np.column_stack([identities, sources]), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    return np.isin(identities, names[counts > 1])
+
+
+def _nearest(embeddings: Array, sources: NDArray[np.int64] | None) -> NDArray[np.intp]:
+    """Place of the nearest other vector of each, `(n,)`, of another source where these are known."""
     found = []
     for start in range(0, len(embeddings), CHUNK):
         likeness = embeddings[start : start + CHUNK] @ embeddings.T
         rows = np.arange(len(likeness))
-        likeness[rows, start + rows] = -np.inf
+        if sources is None:
+            likeness[rows, start + rows] = -np.inf
+        else:
+            likeness[sources[start + rows][:, None] == sources] = -np.inf
         found.append(likeness.argmax(axis=1))
     return np.concatenate(found)
 
 
 def _pairs(
-    identities: NDArray[np.int64], rng: np.random.Generator
+    identities: NDArray[np.int64], rng: np.random.Generator, sources: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Pairs of one identity, and by chance as many of two."""
     order = np.argsort(identities, kind="stable")
@@ -96,6 +118,8 @@ def _pairs(
     members = np.split(order, starts[1:])
     places = [np.column_stack(np.triu_indices(len(some), 1)) for some in members]
     same = np.concatenate([pairs + start for pairs, start in zip(places, starts, strict=True)])
+    if sources is not None:
+        same = same[sources[order[same[:, 0]]] != sources[order[same[:, 1]]]]
     if len(same) > MOST_PAIRS:
         same = same[rng.choice(len(same), MOST_PAIRS, replace=False)]
     first = order[same[:, 0]]

@@ -18,6 +18,7 @@ from qdgs.judges.base import JUDGES
 from qdgs.recognition.bins import read_bin
 from qdgs.recognition.images import read_identities
 from qdgs.recognition.pairs import decoded
+from qdgs.recognition_config import load_recognition
 
 RECOGNITION = Path(__file__).parents[2] / "experiments" / "recognition"
 
@@ -78,7 +79,7 @@ def tiny(sets, **changes):
         sets.QUICK,
         **{
             "pool": 400,
-            "pretrain": (12, 4),
+            "pretrain": (12, 4, 12),
             "real": (15, 4, 8),
             "test": (12, 6, 4),
             "offset": 0.3,
@@ -203,45 +204,80 @@ def rows_of(latents, rows):
 
 def test_elites_come_evenly_from_a_runs_groups(sets, run, tmp_path):
     rows = run()
-    latents = arms_of(sets, tmp_path).latents("qdgs-elites", 8, 3)
-    assert torch.equal(latents.reshape(8, 3, 12), latents[::3].reshape(8, 1, 12).expand(8, 3, 12))
-    chosen = rows_of(latents[::3], rows)
-    assert chosen["group_lightness"].value_counts().to_dict() == {"dark": 4, "light": 4}
-    assert set(chosen["offset"]) == {0}
-    assert chosen["id"].is_unique
+    queues = arms_of(sets, tmp_path).queues("qdgs", 9)
+    assert [queue.wanted for queue in queues] == [5, 4]
+    for queue, group in zip(queues, ("dark", "light"), strict=True):
+        chosen = rows_of(torch.cat(list(queue.identities)), rows)
+        assert set(chosen["group_lightness"]) == {group}
+        assert set(chosen["offset"]) == {0}
+        assert len(queue.identities) == len(chosen) == (rows["offset"].eq(0) & rows["group"].eq(group)).sum()
+        assert chosen["id"].is_unique
 
 
-def test_an_identity_of_the_archive_is_a_cluster_within_a_group_whose_latents_take_turns(sets, run, tmp_path):
+def test_an_identity_of_the_paper_is_a_cluster_within_a_group(sets, run, tmp_path):
     rows = run()
-    latents = arms_of(sets, tmp_path).latents("qdgs", 6, 4)
-    chosen = rows_of(latents, rows).assign(person=np.repeat(np.arange(6), 4))
-    groups = chosen.groupby("person")["group_lightness"]
-    assert (groups.nunique() == 1).all()
-    assert groups.first().value_counts().to_dict() == {"dark": 3, "light": 3}
-    assert not (chosen.groupby("id")["person"].nunique() > 1).any()
-    own = chosen.groupby("person")["id"].value_counts().groupby("person")
-    assert (own.max() - own.min() <= 1).all()
-    assert own.size().max() > 1
+    queues = arms_of(sets, tmp_path).queues("qdgs-clusters", 6)
+    everything = []
+    for queue in queues:
+        for members in queue.identities:
+            own = rows_of(members, rows)
+            assert own["group_lightness"].nunique() == 1
+            everything += list(own["id"])
+    assert sorted(everything) == sorted(rows.loc[rows["offset"] == 0, "id"])
+    assert max(len(members) for queue in queues for members in queue.identities) > 1
+    assert sum(len(queue.identities) for queue in queues) == 8 + 3  # half of 15, and of 5
 
 
 def test_a_runs_own_identities_are_taken_where_it_has_them(sets, run, tmp_path):
-    rows = run(identity=[f"{i // 4:04d}" for i in range(40)])  # the dark ones end within 0007
-    chosen = rows_of(arms_of(sets, tmp_path).latents("qdgs", 4, 4), rows)
-    assert (chosen["identity"].to_numpy().reshape(4, 4) == chosen["identity"].to_numpy()[::4, None]).all()
+    rows = run(identity=[f"{i // 4:04d}" for i in range(40)])
+    for queue in arms_of(sets, tmp_path).queues("qdgs-clusters", 4):
+        for members in queue.identities:
+            assert rows_of(members, rows)["identity"].nunique() == 1
 
 
-def test_a_run_that_does_not_suffice_is_refused(sets, run, tmp_path):
-    run()
-    with pytest.raises(InputError, match="expected 12 identities, as every arm has, got 11; take a run"):
-        arms_of(sets, tmp_path).latents("qdgs", 12, 4)
+def test_a_run_that_cannot_be_taken_is_refused(sets, run, tmp_path):
     run(generator="shapes-vae")
     with pytest.raises(InputError, match="expected a run of dcgan-digiface, got one of shapes-vae"):
-        arms_of(sets, tmp_path).latents("qdgs", 4, 4)
+        arms_of(sets, tmp_path).queues("qdgs", 4)
     rows = run(group_age=["x"] * 40).drop(columns="group_lightness")
     manifest = tmp_path / "run" / "dataset" / "manifest.parquet"
     write_manifest(manifest, rows, read_manifest(manifest).metadata)
     with pytest.raises(InputError, match="expected a run whose groups are of lightness, got age"):
-        arms_of(sets, tmp_path).latents("qdgs", 4, 4)
+        arms_of(sets, tmp_path).queues("qdgs", 4)
+
+
+def test_too_few_identities_are_told(sets, tmp_path):
+    faces = sets.Faces(tiny(sets), tmp_path)
+    queue = sets.Queue("RUN, light", 3, faces.members("light")[:2].split(1))
+    with pytest.raises(InputError, match=r"^RUN, light: expected 3 identities .*, got \d of 2; take a run"):
+        faces._taken(queue, np.random.default_rng(0), checked=True)
+
+
+def counts(told):
+    return pd.DataFrame(told["groups"]).set_index("group")
+
+
+def test_images_of_every_arm_but_raw_samples_stay_in_their_group(sets, tmp_path):
+    faces = sets.Faces(tiny(sets), tmp_path)
+    gated = counts(faces.write_pretraining(tmp_path / "gated", "random-gated"))
+    assert gated["identities"].sum() == 12
+    assert gated.loc["unread", "images"] == 0
+    assert (gated["images"] == 4 * gated["identities"]).all()
+    even = counts(faces.write_pretraining(tmp_path / "even", "random-even"))
+    assert even["identities"].to_dict() == {"unread": 0, "dark": 4, "medium": 4, "light": 4}
+    raw = counts(faces.write_pretraining(tmp_path / "raw", "random"))
+    assert raw["images"].sum() == 48
+    assert not (raw["images"] == 4 * raw["identities"]).all()
+    images = read_identities(tmp_path / "raw")
+    assert np.bincount(images.labels).tolist() == [4] * 12
+
+
+def test_an_identitys_latents_take_turns(sets, tmp_path):
+    faces = sets.Faces(tiny(sets), tmp_path)
+    members = faces.members("medium")[:3]
+    (identity,) = faces._varied([members], 7, np.random.default_rng(0))
+    assert identity.members.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert identity.group == "medium"
 
 
 def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp_path, capsys):
@@ -251,7 +287,7 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
     assert "its set comes from a short search whose guide is the luminance of pixels" in told
     rows = pd.read_csv(tmp_path / "out" / "results.csv")
     assert list(rows) == ["pretraining", "seed", "group", "accuracy", "n"]
-    assert rows.groupby("pretraining").size().to_dict() == {"qdgs": 4, "random": 4}
+    assert rows.groupby("pretraining").size().to_dict() == {"pixels": 4, "qdgs": 4, "random": 4}
     assert rows["accuracy"].between(0, 1).all()
     whole = rows[rows["group"] == "all"]["n"].unique()
     assert whole == rows[(rows["pretraining"] == "qdgs") & (rows["group"] != "all")]["n"].sum()
@@ -259,23 +295,25 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
     assert sets.groupby("pretraining")["identities"].sum().to_dict() == {"qdgs": 12, "random": 12}
     assert sets.groupby("pretraining")["images"].sum().to_dict() == {"qdgs": 48, "random": 48}
     purity = pd.read_csv(tmp_path / "out" / "purity.csv")
-    assert purity[["pretraining", "embedding", "images", "identities"]].to_numpy().tolist() == [
-        ["random", "pixels", 48, 12],
-        ["qdgs", "pixels", 48, 12],
+    assert purity[["pretraining", "embedding", "compared", "images", "identities"]].to_numpy().tolist() == [
+        ["random", "pixels", "images", 48, 12],
+        ["qdgs", "pixels", "images", 48, 12],
     ]
     assert (tmp_path / "out" / "accuracy.png").stat().st_size > 10_000
-    kept = rows[rows["pretraining"] == "random"]
+    kept = rows[rows["pretraining"] != "qdgs"]
     kept.to_csv(tmp_path / "out" / "results.csv", index=False, float_format="%.6g")
-    study.main([*arguments, "--arms", "random", "qdgs", "none"])
+    study.main([*arguments, "--arms", "none", "qdgs", "qdgs-clusters"])
     again = capsys.readouterr().out
     assert "random       seed" not in again
     assert "none         seed 0" in again
     purity = pd.read_csv(tmp_path / "out" / "purity.csv")
-    assert purity["embedding"].tolist() == ["pixels", "recogniser"] * 2
+    assert purity["embedding"].tolist() == ["pixels", "recogniser"] * 2 + ["pixels"] * 2 + ["recogniser"] * 2
+    assert purity["compared"].tolist()[-4:] == ["images", "latents"] * 2
+    # 12 × 4 images before, as 48 / 60 of an epoch of the real set
+    assert load_recognition(tmp_path / "out" / "seed-0" / "trained-none" / "config.yaml").training.epochs == 2
     after = pd.read_csv(tmp_path / "out" / "results.csv")
-    pd.testing.assert_frame_equal(
-        after[after["pretraining"] != "none"].reset_index(drop=True), rows, check_exact=False
-    )
+    before = after[after["pretraining"].isin(["random", "qdgs", "pixels"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(before, rows, check_exact=False)
     with pytest.raises(InputError, match=r"expected a qdgs run with a dataset, got no dataset/manifest"):
         study.main([*arguments, "--run", str(tmp_path)])
     run()

@@ -39,6 +39,27 @@ def test_nearest_others_are_counted_as_by_hand():
     assert (told.images, told.identities) == (100, 20)
 
 
+def test_images_of_one_source_are_not_compared():
+    # two identities of two sources each, and one of a single source, which is left out
+    rng = np.random.default_rng(0)
+    centres = np.eye(8)[:5]
+    sources = np.repeat(np.arange(5), 4)
+    identities = np.array([0, 0, 1, 1, 2])[sources]
+    points = centres[sources] + 0.01 * rng.normal(size=(20, 8))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    whole = purity(points, identities)
+    assert whole.nearest.value == 1
+    apart = identity_purity(points, identities, np.random.default_rng(0), sources=sources)
+    assert (apart.images, apart.identities) == (16, 2)
+    # sources lie at right angles: another of the same identity is as far as one of the other
+    assert apart.nearest.value == pytest.approx(1 / 3, abs=0.3)
+    assert apart.equal_error_rate > 0.3
+    merged = centres[np.array([0, 0, 1, 1, 2])[sources]] + 0.01 * rng.normal(size=(20, 8))
+    merged /= np.linalg.norm(merged, axis=1, keepdims=True)
+    together = identity_purity(merged, identities, np.random.default_rng(0), sources=sources)
+    assert (together.nearest.value, together.equal_error_rate) == (1, 0)
+
+
 def test_an_identity_with_one_image_is_refused():
     points, _ = clustered(0.1, identities=3, each=1)
     with pytest.raises(

@@ -7,6 +7,8 @@ import pytest
 from qdgs.config import load_config
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.run import STAGES, WRITES, Run, Step, differences
+from qdgs.search.state import Progress
+from qdgs.stages.search import _Metrics
 
 FILES = [
     "config.yaml",
@@ -114,6 +116,24 @@ def test_an_interrupted_search_goes_on_to_what_an_unbroken_one_reaches(finished,
         assert (resumed.path / file).read_bytes() == (finished.path / file).read_bytes()
     kept = [pd.read_csv(path / "search/metrics.csv") for path in (resumed.path, finished.path)]
     pd.testing.assert_frame_equal(*(frame.drop(columns="seconds") for frame in kept))
+
+
+def test_a_line_of_metrics_that_was_cut_off_is_done_again(tmp_path):
+    path = tmp_path / "metrics.csv"
+    rows = [
+        {name: 1.5 for name in Progress.__dataclass_fields__} | {"evaluations": n, "lineages": 2}
+        for n in (256, 512)
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)
+    whole = path.read_text()
+    path.write_text(whole + "76,2.5")
+    metrics = _Metrics.until(path, 1024)
+    metrics.write()
+    assert path.read_text() == whole
+    metrics.add(Progress(**{**rows[0], "evaluations": 768}))
+    metrics.write()
+    metrics.write()
+    assert path.read_text() == whole + whole.splitlines()[1].replace("256", "768") + "\n"
 
 
 def test_an_exception_in_a_watcher_loses_nothing(finished, tiny_config, tmp_path):

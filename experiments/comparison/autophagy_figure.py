@@ -20,16 +20,15 @@ def draw_generations(rows: pd.DataFrame) -> Figure:
     kinds = list(rows["data"].unique())
     figure = Figure(figsize=(4.6 * len(kinds), 5.6), layout="constrained")
     panels = figure.subplots(2, len(kinds), squeeze=False, sharex="col")
-    arms = rows[["arm", "penalty"]].drop_duplicates().itertuples(index=False)
-    styles = {tuple(arm): COLORS[index % len(COLORS)] for index, arm in enumerate(arms)}
+    names = _names(rows)
+    styles = {name: COLORS[index % len(COLORS)] for index, name in enumerate(names.unique())}
     for column, kind in enumerate(kinds):
         of_kind = rows[rows["data"] == kind]
         for row, (measure, title) in enumerate(MEASURES.items()):
             panel = panels[row, column]
-            for (arm, penalty), found in of_kind.groupby(["arm", "penalty"], sort=False):
+            for label, found in of_kind.groupby(names[of_kind.index], sort=False):
                 by_generation = found.groupby("generation")[measure].agg(["mean", "min", "max"])
-                label = f"{arm}, λ {penalty:g}" if penalty else str(arm)
-                color = styles[(arm, penalty)]
+                color = styles[label]
                 panel.plot(by_generation.index, by_generation["mean"], color=color, label=label)
                 panel.fill_between(
                     by_generation.index, by_generation["min"], by_generation["max"], color=color, alpha=0.12
@@ -42,6 +41,12 @@ def draw_generations(rows: pd.DataFrame) -> Figure:
     handles = {text: line for line, text in _labelled(panels.flat)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    """The arm, and its λ where one kind of data has it with several."""
+    several = rows.groupby(["data", "arm"])["penalty"].transform("nunique") > 1
+    return rows["arm"].where(~several, rows["arm"] + rows["penalty"].map(", λ {:g}".format))
 
 
 def _labelled(panels: Iterable[Axes]) -> Iterator[tuple[Artist, str]]:

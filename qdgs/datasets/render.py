@@ -45,6 +45,9 @@ ENCODING = (
 """One filter for all rows, and of zlib its quickest level, matching runs alone: choosing a filter for each
 row takes two to three times as long."""
 
+TOGETHER = 8
+"""Images that a thread encodes at a time: handing over each by itself takes as long as writing it."""
+
 HEADER_BYTES = 33
 """Of a PNG's signature and its first chunk, IHDR, after which texts may stand."""
 
@@ -184,7 +187,8 @@ class _Writer:
 
     def __init__(self, root: Path, threads: int, limit: int) -> None:
         self.root = root
-        self.limit = limit
+        self.limit = limit // TOGETHER
+        self.folders: set[Path] = set()
         self.pool = ThreadPoolExecutor(max_workers=threads)
         self.waiting: deque[Future[None]] = deque()
 
@@ -197,8 +201,13 @@ class _Writer:
             self._drain(0)
 
     def write(self, files: Sequence[str], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
-        for file, image, recipe in zip(files, pixels, recipes, strict=True):
-            self.waiting.append(self.pool.submit(_write_png, self.root / file, image, recipe))
+        for folder in {(self.root / file).parent for file in files} - self.folders:
+            _make(folder)
+            self.folders.add(folder)
+        for start in range(0, len(files), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            paths = [self.root / file for file in files[some]]
+            self.waiting.append(self.pool.submit(_write_pngs, paths, pixels[some], recipes[some]))
         self._drain(self.limit)
 
     def _drain(self, limit: int) -> None:
@@ -206,20 +215,32 @@ class _Writer:
             self.waiting.popleft().result()
 
 
-def _write_png(path: Path, pixels: NDArray[np.uint8], recipe: str) -> None:
+def _write_pngs(paths: Sequence[Path], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
     # Two processes may render the same image where a shard that was thought lost was begun again.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    process = f"{socket.gethostname()}-{os.getpid()}"
+    for path, image, recipe in zip(paths, pixels, recipes, strict=True):
+        temporary = path.with_name(f".{path.name}.{process}.tmp")
+        try:
+            temporary.write_bytes(_encoded(image, {"Software": SOFTWARE, RECIPE: recipe}))
+            temporary.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise _unwritten(path, error) from None
+
+
+def _make(folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_encoded(pixels, {"Software": SOFTWARE, RECIPE: recipe}))
-        temporary.replace(path)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise QdgsError(
-            f"{path}: cannot be written: {write_failure(error)}; the images written so far are kept, "
-            "and rendering again goes on from them"
-        ) from None
+        raise _unwritten(folder, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> QdgsError:
+    return QdgsError(
+        f"{path}: cannot be written: {write_failure(error)}; the images written so far are kept, and "
+        "rendering again goes on from them"
+    )
 
 
 def _encoded(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:

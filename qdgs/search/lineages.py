@@ -125,9 +125,9 @@ class FamilyView(ArchiveView):
         if self._rng.random() < self._fresh_share:
             return self._fresh(n)
         elites = self._archive.data(["measures", "lineage"])
-        _, family, sizes = np.unique(elites["lineage"], return_inverse=True, return_counts=True)
-        weights = 1 / sizes[family]
-        chosen = self._rng.choice(len(family), size=n, p=weights / weights.sum())
+        lineages = elites["lineage"]
+        weights = 1 / np.bincount(lineages)[lineages]
+        chosen = self._rng.choice(len(weights), size=n, p=weights / weights.sum())
         _, found = self._archive.retrieve(elites["measures"][chosen])
         return {"solution": found["solution"], "lineage": found["lineage"]}
 

@@ -183,6 +183,7 @@ class _Metrics:
     def __init__(self, path: Path, rows: list[dict[Any, Any]]) -> None:
         self._path = path
         self._rows = rows
+        self._written: int | None = None
 
     @classmethod
     def until(cls, path: Path, evaluations: int) -> _Metrics:
@@ -190,6 +191,7 @@ class _Metrics:
         try:
             rows = pd.read_csv(path)
             rows = rows[rows["evaluations"] <= evaluations]
+            rows = rows.dropna(subset=["lineages"]).astype({"lineages": int})  # the last line may be cut off
         except (OSError, ValueError, KeyError):
             return cls(path, [])
         return cls(path, [dict(row) for row in rows.to_dict("records")])
@@ -198,8 +200,15 @@ class _Metrics:
         self._rows.append(progress.row())
 
     def write(self) -> None:
-        if self._rows:
+        """Append what is new; the first time everything, as earlier rows may have been cut off."""
+        if not self._rows:
+            return
+        if self._written is None:
             write_text(self._path, pd.DataFrame(self._rows).to_csv(index=False))
+        elif new := self._rows[self._written :]:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(pd.DataFrame(new).to_csv(index=False, header=False))
+        self._written = len(self._rows)
 
 
 def _read_by_search(config: RunConfig) -> dict[str, Any]:

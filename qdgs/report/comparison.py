@@ -83,7 +83,7 @@ def costs_figure(frame: pd.DataFrame, config: CompareConfig, *, width: float = F
             _draw_line(axes, name, names.index(name), images, once + each * images)
         axes.text(
             0.98, 0.02, "\n".join(_coincident(lines)), ha="right", va="bottom", fontsize=SMALL, color=INK,
-            transform=axes.transAxes,
+            transform=axes.transAxes, bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
         )  # fmt: skip
         for start, _ in cheapest(balancing(lines, frame), images[-1])[1:]:
             if start > images[0]:

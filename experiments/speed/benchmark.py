@@ -18,8 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -27,24 +27,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
 
-from contestants import Contestant, Engine, Plain, Published, Raw, RawGradient
+from contestants import Contestant, Engine, Jacobians, Plain, Published, Raw, RawGradient
 from grading import Grader
 from overheads import generated_per_second, outside, rendered_per_second
+from qdgs.clip.sources import EMBEDDED
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
 from speed_table import table
-from speed_task import GUIDES, LAYOUTS, MINI, Task, load_task
+from speed_task import ENGINES, GUIDES, LAYOUTS, MINI, Task, load_task
 from stylegan2_jacobian import architecture_of, random_generator
 
 SHAPES, STYLEGAN2 = "shapes-vae", "stylegan2-256"
 BATCHES = (16, 32, 64, 128, 256, 512)
-MOST_GRADIENTS = 128
-"""Larger batches with gradients take gigabytes of memory on a large guide, and are no quicker."""
+LARGE_BATCHES = (16, 32, 64, 128)
+GRADIENT_BATCHES = (16, 64)
+"""Larger ones take gigabytes of memory on a large guide."""
+
+TRIAL_SECONDS = 0.3
+BUSY = 0.5
+"""Load average from which on others are at work."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ class Effort:
     batches: tuple[int, ...] = BATCHES
 
 
-QUICK = Effort(3, 2.0, 60.0, 0.25, 192, 3, (16, 32, 64, 128))
-FULL = Effort(7, 5.0, 600.0, 0.1, 1024, 20)
+QUICK = Effort(3, 2.0, 60.0, 0.25, 1024, 5, (16, 64, 128))
+FULL = Effort(7, 5.0, 600.0, 0.1, 4096, 20)
 
 
 def race(contestants: Sequence[Contestant], rounds: int, seconds: float) -> None:
@@ -82,9 +88,11 @@ def race(contestants: Sequence[Contestant], rounds: int, seconds: float) -> None
 
 
 def quickest(task: Task, kind: type[Raw], batches: Sequence[int]) -> Raw:
-    """Batch size and layout with the most evaluations a second, over two passes of each; not raced yet."""
-    raws = [kind(task, batch=batch, layout=layout) for batch in batches for layout in LAYOUTS]
-    race(raws, 3, 0.0)  # the first pass warms up
+    """Batch size and layout with the most evaluations a second in two short slices; not raced yet."""
+    layouts = (*LAYOUTS, ENGINES)
+    raws = [kind(task, batch=batch, layout=layout) for batch in batches for layout in layouts]
+    race(raws, 1, 0.0)  # warms up
+    race(raws, 2, TRIAL_SECONDS)
     best = max(raws, key=lambda raw: max(raw.rates[1:]))
     return kind(task, batch=best.batch, layout=best.layout)
 
@@ -97,14 +105,19 @@ def ratio(one: Contestant | Sequence[float], other: Contestant | Sequence[float]
 
 def rates(task: Task, effort: Effort) -> dict[str, Any]:
     """Evaluations a second of everybody, without and with gradients."""
-    raw = quickest(task, Raw, effort.batches)
-    gradients = quickest(task, RawGradient, [size for size in effort.batches if size <= MOST_GRADIENTS])
+    small = task.guide in EMBEDDED
+    raw = quickest(task, Raw, effort.batches if small else LARGE_BATCHES)
+    gradients = quickest(task, RawGradient, GRADIENT_BATCHES)
     engine = Engine(task)
     engine.step()
     assert engine.search is not None
-    published = Published(task, calibration=engine.search.calibration)
-    climber = Engine(task, algorithm="cma_maega")
-    contestants = [published, raw, engine, gradients, climber]
+    known = {"calibration": engine.search.calibration}
+    published, plain = Published(task, **known), Plain(task, **known)
+    climber, jacobians = Engine(task, algorithm="cma_maega"), Jacobians(task)
+    contestants = [published, raw, engine, plain, gradients, jacobians, climber]
+    race(contestants, 2, 0.0)  # starts, and what compiles
+    for contestant in contestants:
+        contestant.rates.clear()
     race(contestants, 1 + effort.rounds, effort.slice_seconds)
     ideal = [_ideal(task, one, other) for one, other in zip(raw.rates, gradients.rates, strict=True)]
     return {
@@ -112,6 +125,9 @@ def rates(task: Task, effort: Effort) -> dict[str, Any]:
         "reachable_ratio": ratio(raw, published),
         "raw_share": ratio(engine, raw),
         "gradient_share": ratio(climber, ideal),
+        "jacobian_share": ratio(jacobians, gradients),
+        "plain_ratio": ratio(engine, plain),
+        "gradient_ratio": ratio(climber, published),
         "published_per_second": median(published.rates[1:]),
         "raw_per_second": median(raw.rates[1:]),
         "engine_per_second": median(engine.rates[1:]),
@@ -191,9 +207,9 @@ def time_outside(effort: Effort, raw_per_second: float, clock: Callable[[], floa
     told: dict[str, Any] = {}
     for algorithm, points in (("cma_mae", 0), ("cma_maega", 8)):
         found = outside(algorithm, effort.iterations, clock)
-        told[f"{algorithm}_seconds"] = median(found.seconds)
+        told[f"{algorithm}_seconds"] = mean(found.seconds)
         told[f"{algorithm}_share"] = found.share((256 + points) / raw_per_second)
-        told |= {"checkpoint_seconds": found.saving, "checkpoint_gb": found.checkpoint_gb}
+        told |= {"checkpoint_seconds": found.saving, "checkpoint_gib": found.checkpoint_gib}
     return told
 
 
@@ -212,6 +228,7 @@ def machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "ribs": version("ribs"),
         "python": platform.python_version(),
+        "load": os.getloadavg()[0],
     }
 
 
@@ -234,7 +251,11 @@ def measure(
         if guide == MINI and raced:
             _say(f"{guide}: time to a score")
             races = [time_to_score(task, effort, seed) for seed in range(seeds)]
-            own |= {key: median(one[key] for one in races) for key in races[0] if key.endswith("_ratio")}
+            for key in (key for key in races[0] if key.endswith("_ratio")):
+                own |= {
+                    key: median(one[key] for one in races),
+                    f"worst_{key}": max(one[key] for one in races),
+                }
             own["races"] = [one["front"] for one in races]
             _say("rendering")
             own |= overheads(task, effort)
@@ -249,16 +270,16 @@ def _say(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
-def collected(told: Mapping[str, Any], effort: Effort, device: str, **further: Any) -> dict[str, Any]:
+def collected(
+    told: Mapping[str, Any], effort: Effort, ran_on: Mapping[str, Any], **further: Any
+) -> dict[str, Any]:
     """What is written: the embedded guide's keys at the top, other guides below."""
     first = next(iter(told))
     return {
         **told[first],
         "guide": first,
         "guides": {name: own for name, own in told.items() if name != first},
-        "machine": machine(device),
-        "kind": torch.device(device).type,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "machine": dict(ran_on),
         "effort": vars(effort),
         **further,
         "left_out": "warm-up and compilation; ranges and objective scale are given to the published loop",
@@ -286,6 +307,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="races to a score (3; with --quick 1)")
     given = parser.parse_args(argv)
     given.guides = given.guides or ([MINI] if given.quick else [MINI, "ViT-B-32"])
+    if given.processor_time and torch.get_num_threads() > 1:
+        parser.error("--processor-time: expected one thread (OMP_NUM_THREADS=1): those that wait count too")
     if given.seeds is not None and given.seeds < 1:
         parser.error(f"--seeds: expected at least 1, got {given.seeds}")
     return given
@@ -313,7 +336,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
     effort = QUICK if given.quick else FULL
     seeds = given.seeds or (1 if given.quick else 3)
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), machine(given.device)
+    if before["load"] > BUSY:
+        _say(
+            f"the machine is busy (load {before['load']:.1f}): small batches suffer most, which flatters qdgs"
+        )
     with tempfile.TemporaryDirectory() as folder:
         told = measure(
             given.guides,
@@ -328,7 +355,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         collected(
             told,
             effort,
-            given.device,
+            before,
+            kind=torch.device(given.device).type,
             seconds=time.perf_counter() - begun,
             clock="processor time" if given.processor_time else "wall-clock",
             set=given.set,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ribs.emitters import EvolutionStrategyEmitter, GradientArborescenceEmitter
 from ribs.schedulers import Scheduler
 
 from qdgs.randomness import Stream, integer_seed, stream
+from qdgs.search.evaluation import Evaluator
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Search
@@ -54,8 +55,10 @@ class Contestant(ABC):
         seconds: Spent so far.
         evaluations: Done so far.
         rates: Evaluations a second, one a slice.
-        snapshots: Of the archive, in the order of time.
+        snapshots: Of the archive, in the order of time; the last alone where `keeps_all` is False.
     """
+
+    keeps_all: ClassVar[bool] = True
 
     task: Task
     seconds: float = 0.0
@@ -87,12 +90,12 @@ class Contestant(ABC):
     def _look(self) -> None:
         due = not self.snapshots or self.seconds - self.snapshots[-1].seconds >= SNAPSHOT_SECONDS
         if due and (snapshot := self.snapshot()) is not None:
-            self.snapshots.append(snapshot)
+            self.snapshots = [*(self.snapshots if self.keeps_all else ()), snapshot]
 
 
 @dataclass
 class Raw(Contestant):
-    """Generator and guide alone, without gradients, at one batch size and layout of weights."""
+    """Generator and guide alone, without gradients, at one batch size and layout."""
 
     batch: int = 64
     layout: str = LAYOUTS[0]
@@ -103,7 +106,7 @@ class Raw(Contestant):
     def step(self) -> int:
         """One iteration."""
         with torch.no_grad():
-            self.task.as_loaded(self.layout)(self.points)
+            self.task.scorer(self.layout)(self.points)
         return self.batch
 
 
@@ -114,15 +117,38 @@ class RawGradient(Raw):
     def step(self) -> int:
         """One iteration."""
         points = self.points.clone().requires_grad_()
-        objective, measures = self.task.as_loaded(self.layout)(points)
+        objective, measures = self.task.scorer(self.layout)(points)
         for value in (objective, *measures.T):
             torch.autograd.grad(value.sum(), points, retain_graph=True)
         return self.batch
 
 
 @dataclass
+class Jacobians(Contestant):
+    """Scores and Jacobians of as many points as there are emitters, as qdgs differentiates them."""
+
+    def __post_init__(self) -> None:
+        search, generator = self.task.config.search, self.task.engine.generator
+        self.points = self.task.latents(search.emitters).cpu().numpy()
+        self.evaluator = Evaluator(
+            self.task.engine,
+            latent_dim=generator.latent_dim,
+            measure_dim=self.task.measure_dim,
+            micro_batch=64,
+            device=self.task.device,
+        )
+
+    def step(self) -> int:
+        """One iteration."""
+        self.evaluator.jacobians(self.points)
+        return len(self.points)
+
+
+@dataclass
 class WithArchive(Contestant):
     """A search over pyribs' archives alone, over ranges that qdgs found and gives away for nothing."""
+
+    keeps_all: ClassVar[bool] = False
 
     calibration: Calibration | None = None
 

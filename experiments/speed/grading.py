@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from qdgs.generators.base import generate
 from qdgs.parts import load_judge
 from qdgs.search.ranges import Calibration
 from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.scoring import scorer_of
 from speed_task import Task
 
 MICRO_BATCH = 64
@@ -45,8 +47,9 @@ class Grader:
         config, device = self.task.config, self.task.device
         assert config.judges.auditor is not None, "the task has an auditor"
         self._auditor = load_judge(config.judges.auditor, device=device)
+        self._scorer = scorer_of(config, device=device)  # its own: looking for a pace changes layouts
         self._bank = Bank(
-            self.task.generator,
+            self._scorer.generator,
             samples=config.audit.samples,
             micro_batch=MICRO_BATCH,
             device=self.task.device,
@@ -55,6 +58,14 @@ class Grader:
         self._cells = GridCells(
             self.calibration.ranges, tuple(measure.cells for measure in config.guide.measures)
         )
+
+    @cached_property
+    def _random_scores(self) -> pd.DataFrame:
+        return self._bank.scored(self._scorer)
+
+    @cached_property
+    def _random_judged(self) -> pd.DataFrame:
+        return self._bank.judged(self._auditor)
 
     def score(self, snapshot: Snapshot) -> float:
         """`corrected_qd_score`."""
@@ -66,8 +77,8 @@ class Grader:
         places = corrected_measures(
             pd.DataFrame(snapshot.measures, columns=names),
             judged,
-            self._bank.scored(self.task.plain),
-            self._bank.judged(self._auditor),
+            self._random_scores,
+            self._random_judged,
             measures=names,
             audited=audited_attributes(config),
             groups=config.dataset.groups,
@@ -84,7 +95,7 @@ class Grader:
             return math.nan
         groups = audited_groups(self.task.config.dataset)
         judged, embedded = self._seen(snapshot.solutions)
-        random = self._bank.judged(self._auditor), self._bank.embeddings()
+        random = self._random_judged, self._bank.embeddings()
         sides = [_by_group(rows, vectors, groups) for rows, vectors in ((judged, embedded), random)]
         rng = np.random.default_rng(0)
         return group_diversity_ratio(*sides, kernel_bandwidth(random[1]), rng).ratio
@@ -105,7 +116,8 @@ class Grader:
     def _seen(self, solutions: Floats) -> tuple[pd.DataFrame, Array]:
         """The auditor's rows and embeddings of the solutions' images as they would be stored."""
         keys = [row.tobytes() for row in solutions]
-        new = [index for index, key in enumerate(keys) if key not in self._known]
+        first = {key: index for index, key in reversed(list(enumerate(keys)))}
+        new = sorted(index for key, index in first.items() if key not in self._known)
         if new:
             self._judge(solutions[new], [keys[index] for index in new])
         rows = [self._known[key] for key in keys]
@@ -115,7 +127,7 @@ class Grader:
 
     def _judge(self, solutions: Floats, keys: Sequence[bytes]) -> None:
         latents = torch.from_numpy(solutions).to(self.task.device)
-        for images in generate(self.task.generator, latents, MICRO_BATCH):
+        for images in generate(self._scorer.generator, latents, MICRO_BATCH):
             self._judged.append(self._auditor.judge(as_stored(images)))
             self._embedded.append(self._embedding.transform(as_stored(images)))
         for key in keys:

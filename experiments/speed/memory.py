@@ -46,7 +46,7 @@ def measured(config: Path, overrides: list[str]) -> dict[str, Any]:
             raise SystemExit(ended.returncode)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
-        "peak_memory_gib": round(peak / 2**20, 3),
+        "peak_memory_gb": round(peak * 1024 / 1e9, 3),
         "seconds": round(time.perf_counter() - begun, 1),
         "config": config.name,
         "set": overrides,

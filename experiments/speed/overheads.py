@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,15 @@ from qdgs.generators.base import MICRO_BATCH
 from qdgs.search import checkpoint
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
-from qdgs.stages.search import SAVING_SHARE
+from qdgs.stages.live import write_live
+from qdgs.stages.search import LIVE_SECONDS, SAVING_SHARE
 from speed_task import Task
 
 FACES_CELLS = (50, 25, 5, 25)
 """The grid of the published faces: 156,250 cells."""
 
 FACES_LATENTS = 512
+FAMILIES = 1000
 
 
 class Projection:
@@ -51,24 +53,29 @@ class Outside:
     """What a large search takes beside its score: 156,250 cells, 512 latents, 8 emitters of 32.
 
     Attributes:
-        seconds: Of each iteration.
+        seconds: Of each iteration, restarts among them.
+        showing: Of what is written for whoever watches.
         saving: Of a checkpoint.
-        checkpoint_gb: Its file.
+        checkpoint_gib: Its file.
     """
 
     seconds: list[float]
+    showing: float
     saving: float
-    checkpoint_gb: float
+    checkpoint_gib: float
 
     def share(self, scoring: float) -> float:
         """Share of a search's time where an iteration's score takes these seconds, checkpoints included."""
-        working = scoring / (scoring + median(self.seconds))
+        working = scoring / (scoring + mean(self.seconds)) * LIVE_SECONDS / (LIVE_SECONDS + self.showing)
         pause = max(SearchConfig().checkpoint_seconds, self.saving / SAVING_SHARE)
         return 1 - working * pause / (pause + self.saving)
 
 
 def outside(algorithm: str, iterations: int, clock: Callable[[], float]) -> Outside:
-    """Time a search whose archives are full. The first iterations, in which pyribs compiles, are left out."""
+    """Time a search whose archives are full; all emitters restart in one of five iterations.
+
+    The first, in which pyribs compiles, are left out.
+    """
     measures = [MeasureConfig(name=f"m{index}", low=["a"], high=["b"], cells=cells)
                 for index, cells in enumerate(FACES_CELLS)]  # fmt: skip
     score = Projection(clock)
@@ -91,7 +98,9 @@ def outside(algorithm: str, iterations: int, clock: Callable[[], float]) -> Outs
     with tempfile.TemporaryDirectory() as folder:
         file, begun = Path(folder) / "checkpoint.bin", clock()
         checkpoint.save(search, file)
-        return Outside(seconds[warm_up:], clock() - begun, file.stat().st_size / 2**30)
+        saving, begun = clock() - begun, clock()
+        write_live(Path(folder), search)
+        return Outside(seconds[warm_up:], clock() - begun, saving, file.stat().st_size / 2**30)
 
 
 def _fill(search: Search) -> None:
@@ -103,7 +112,8 @@ def _fill(search: Search) -> None:
     centres = (corners[0] + steps * corners[1]).astype(np.float32)
     for some in np.array_split(centres, 64):
         latents = rng.standard_normal((len(some), FACES_LATENTS), dtype=np.float32)
-        poor, lineage = np.ones(len(some), np.float32), np.zeros(len(some), np.int32)
+        poor = np.ones(len(some), np.float32)
+        lineage = rng.integers(0, FAMILIES, len(some), dtype=np.int32)
         for archive in {id(archive): archive for archive in (annealed, elitist)}.values():
             archive.add(latents, poor, some, lineage=lineage)
         search.reservoir.add(elitist.index_of(some).astype(np.int64), latents, poor, some, lineage)
@@ -123,7 +133,7 @@ def rendered_per_second(task: Task, images: int, index: int) -> float:
 
 def generated_per_second(task: Task, images: int, index: int, batch: int, layout: str) -> float:
     """Images a second of the generator alone, at one batch size and layout of weights."""
-    generator = task.as_loaded(layout).generator
+    generator = task.scorer(layout).generator
     latents = task.latents(images, index)
     begun = task.clock()
     with torch.no_grad():

@@ -10,8 +10,13 @@ ROWS = (
     ("reachable_ratio", "the same for generator and guide alone: all that can be gained"),
     ("raw_share", "share of generator and guide alone, without gradients"),
     ("gradient_share", "share of raw forward and backward passes, with gradients"),
+    ("jacobian_share", "Jacobians of one point an emitter alone, share of the same at its best batch"),
+    ("plain_ratio", "evaluations a second, times plain pyribs"),
+    ("gradient_ratio", "with gradients, times the published loop"),
     ("time_to_score_ratio", "seconds to the published loop's corrected QD score, of its own"),
-    ("time_to_plain_score_ratio", "the same against plain pyribs"),
+    ("worst_time_to_score_ratio", "the same, worst seed"),
+    ("time_to_plain_score_ratio", "seconds to plain pyribs' score, of its own"),
+    ("worst_time_to_plain_score_ratio", "the same, worst seed"),
     ("render_raw_share", "rendering to PNG, share of the generator alone"),
     ("published_per_second", "published loop, evaluations a second"),
     ("raw_per_second", "generator and guide alone"),
@@ -58,7 +63,7 @@ def _machine(result: Mapping[str, Any]) -> str:
         f"{told['processor']}, {told['cores']} cores, {told['threads']} threads, {told['device']}, torch "
         f"{told['torch']}, ribs {told['ribs']}"
     )
-    costs = f"peak memory {result['peak_memory_gb']:.2f} GiB; {result['seconds']:.0f} s in all"
+    costs = f"load {told['load']:.1f} before; {result['seconds']:.0f} s in all"
     cuda = "" if result["kind"] == "cuda" else " CUDA: not measured here."
     return (
         f"{result['generator']} on {where}; {costs}; {result['clock']}. Left out: {result['left_out']}.{cuda}"

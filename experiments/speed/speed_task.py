@@ -35,6 +35,9 @@ GUIDES = (MINI, *RANDOM_WEIGHTS)
 LAYOUTS: tuple[Literal["contiguous"], Literal["channels_last"]] = ("contiguous", "channels_last")
 """Of weights in memory: that of `Task.plain`, and that of `Task.swift`."""
 
+ENGINES = "qdgs"
+"""Models as qdgs runs them, in whatever layout."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -63,8 +66,10 @@ class Task:
         """The generator as it was loaded."""
         return self.plain.generator
 
-    def as_loaded(self, layout: str) -> Scorer:
-        """Models as they were loaded, in one of `LAYOUTS`."""
+    def scorer(self, layout: str) -> Scorer:
+        """Models as they were loaded in one of `LAYOUTS`, or as qdgs runs them."""
+        if layout == ENGINES:
+            return self.engine
         return self.plain if layout == LAYOUTS[0] else self.swift
 
     @property

@@ -49,7 +49,7 @@ def begun(config: RunConfig, scorer: Scorer, workers: Workers | None) -> Search:
 
 def measured(search: Search, iterations: int) -> Iterator[dict[str, float]]:
     """Seconds, and seconds of this process's CPU, of each iteration but the first."""
-    steps = illuminate(search)
+    steps = illuminate(search, 10**9)
     next(steps)
     for _ in range(iterations):
         before, seconds, cpu = search.evaluations, time.perf_counter(), time.process_time()
@@ -65,7 +65,7 @@ def compare(config: RunConfig, repeats: int, iterations: int) -> dict[str, Any]:
     """Rates of one and of two workers, taking turns, and what they cost."""
     torch.set_num_threads(1)
     scorer = scorer_of(config, device="cpu")
-    size = config.search.micro_batch
+    load, size = os.getloadavg()[0], config.search.micro_batch
     latents = scorer.generator.sample_latents(size, stream(config.seed, Stream.PROBE)).numpy()
     first = {"task": Task(len(config.guide.measures)), "probe": micro_batches(latents, size)[0]}
     rates: dict[int, list[float]] = {count: [] for count in COUNTS}
@@ -84,7 +84,7 @@ def compare(config: RunConfig, repeats: int, iterations: int) -> dict[str, Any]:
                 )
                 driver += [row["cpu_seconds"] for row in rows]
     alone = statistics.median(row["cpu_seconds"] for row in measured(begun(config, scorer, None), iterations))
-    return told(rates, statistics.median(driver), alone)
+    return told(rates, statistics.median(driver), alone) | {"micro_batch": size, "load_before": load}
 
 
 def told(rates: dict[int, list[float]], driver: float, alone: float) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def told(rates: dict[int, list[float]], driver: float, alone: float) -> dict[str
     one, two = (statistics.median(rates[count]) for count in COUNTS)
     scoring = alone - driver
     return {
-        "two_against_one": two / one,
+        "two_against_one": statistics.median(b / a for a, b in zip(rates[1], rates[2], strict=True)),
         "at_most": (driver + scoring) / (driver + scoring / 2),
         "one_per_second": one,
         "two_per_second": two,
@@ -100,7 +100,6 @@ def told(rates: dict[int, list[float]], driver: float, alone: float) -> dict[str
         "scoring_cpu_seconds": scoring,
         "repeats": len(rates[1]),
         "cores": os.cpu_count(),
-        "load_of_the_machine": os.getloadavg()[0],
     }
 
 
@@ -110,11 +109,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", type=Path, default=Path("configs/shapes.yaml"))
+    parser.add_argument(
+        "--micro-batch", type=int, default=32, help="eight in an iteration, so that both workers end together"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=4, help="of each repeat")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    numbers = compare(load_config(given.config), given.repeats, given.iterations)
+    config = load_config(given.config, [f"search.micro_batch={given.micro_batch}"])
+    numbers = compare(config, given.repeats, given.iterations)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(numbers, indent=2) + "\n")
     print(json.dumps(numbers, indent=2))

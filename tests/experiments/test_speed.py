@@ -101,8 +101,15 @@ def test_what_was_never_reached_is_null_in_json_and_empty_in_the_table(modules):
         "guides": {"ViT-B-32": {"raw_share": 0.91, "outside": {"cma_mae_share": 0.004}}},
         "evaluations_per_second_ratio": 8.25,
         "time_to_score_ratio": float("inf"),
-        "machine": {"processor": "P", "cores": 2, "threads": 2, "device": "cpu", "torch": "2", "ribs": "0"},
-        "peak_memory_gb": 1.0,
+        "machine": {
+            "processor": "P",
+            "cores": 2,
+            "threads": 2,
+            "device": "cpu",
+            "torch": "2",
+            "ribs": "0",
+            "load": 0.1,
+        },
         "seconds": 3.0,
         "clock": "wall-clock",
         "kind": "cpu",
@@ -120,17 +127,20 @@ def test_what_was_never_reached_is_null_in_json_and_empty_in_the_table(modules):
 
 def test_raw_passes_take_the_quickest_of_batches_and_layouts(modules, task):
     found = modules["benchmark"].quickest(task, modules["contestants"].Raw, [16, 32])
-    assert (found.batch, found.layout) in {(size, name) for size in (16, 32) for name in LAYOUTS}
+    assert (found.batch, found.layout) in {(size, name) for size in (16, 32) for name in (*LAYOUTS, "qdgs")}
     assert not found.rates
     with torch.no_grad():
-        one, other = (task.as_loaded(layout)(task.latents(32)) for layout in LAYOUTS)
+        one, other = (task.scorer(layout)(task.latents(32)) for layout in LAYOUTS)
     for left, right in zip(one, other, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-4)
-    weights = [task.as_loaded(layout).generator.decoder for layout in LAYOUTS]
+    weights = [task.scorer(layout).generator.decoder for layout in LAYOUTS]
     strides = [{tuple(weight.stride()) for weight in network.parameters()} for network in weights]
     assert strides[0] != strides[1]
 
 
+# nothing that a tiny random StyleGAN2 makes is good enough for the archive of plain pyribs
+@pytest.mark.filterwarnings("ignore:`archive` was empty:UserWarning")
+@pytest.mark.filterwarnings("ignore:`result_archive` was empty:UserWarning")
 def test_a_stylegan2_of_random_weights_takes_the_place_of_the_shapes(modules, tmp_path, monkeypatch):
     small = functools.partial(modules["stylegan2_jacobian"].architecture_of, 32)
     monkeypatch.setattr(modules["benchmark"], "architecture_of", lambda size, base: small(channel_base=256))
@@ -139,6 +149,8 @@ def test_a_stylegan2_of_random_weights_takes_the_place_of_the_shapes(modules, tm
     overrides += [f"search.{key}={value}" for key, value in search.items()]
     monkeypatch.setattr(modules["contestants"].Published, "starts", 16)
     effort = modules["benchmark"].Effort(1, 0.0, 0.0, 0.1, 16, 1, (16,))
+    monkeypatch.setattr(modules["benchmark"], "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(modules["benchmark"], "GRADIENT_BATCHES", (16,))
     told = modules["benchmark"].rates(
         modules["speed_task"].load_task("qdgs-mini", overrides=overrides), effort
     )
@@ -159,15 +171,35 @@ def test_a_large_search_is_timed_with_every_cell_full(modules, monkeypatch):
     assert len(search.archive) == 60
     assert len(search.reservoir) >= 60
     assert told.seconds == [0.0, 0.0]
-    assert told.checkpoint_gb > 0
+    assert told.checkpoint_gib > 0
+    assert len(np.unique(search.archive.data("lineage"))) > 10
 
 
 def test_time_outside_holds_bookkeeping_and_checkpoints(modules):
     outside = modules["overheads"].Outside
-    assert outside([1.0, 3.0, 2.0], 0.0, 0.1).share(8.0) == pytest.approx(0.2)
-    # a checkpoint of 6 s pauses for 120 s, one of a second for 30
-    assert outside([0.0], 6.0, 1.0).share(1.0) == pytest.approx(6 / 126)
-    assert outside([0.0], 1.0, 1.0).share(1.0) == pytest.approx(1 / 31)
+    assert outside([1.0, 4.0, 1.0], 0.0, 0.0, 0.1).share(8.0) == pytest.approx(0.2)
+    # what is shown every 5 s, and a checkpoint of 6 s, which pauses for 120 s, or of a second, for 30
+    assert outside([0.0], 1.0, 0.0, 1.0).share(1.0) == pytest.approx(1 / 6)
+    assert outside([0.0], 0.0, 6.0, 1.0).share(1.0) == pytest.approx(6 / 126)
+    assert outside([0.0], 0.0, 1.0, 1.0).share(1.0) == pytest.approx(1 / 31)
+
+
+def test_a_duplicate_latent_is_judged_once_and_found_twice(modules, task):
+    grader = modules["grading"].Grader(task, Calibration(0, ((-1.0, 1.0),) * 3, 90.0, 110.0, 0.0, 0.02))
+    latents = task.latents(5).numpy()
+    judged, embedded = grader._seen(latents[[0, 1, 0, 2]])
+    assert len(grader._known) == 3
+    again, embedded_again = grader._seen(latents[[2, 3, 1, 0]])
+    assert np.array_equal(embedded[[3, 1, 0]], embedded_again[[0, 2, 3]])
+    assert np.array_equal(embedded[0], embedded[2])
+    assert judged.iloc[3].equals(again.iloc[0])
+
+
+def test_processor_time_is_for_one_thread(modules, capsys, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(SystemExit):
+        modules["benchmark"].arguments(["--out", "x.json", "--processor-time"])
+    assert "--processor-time: expected one thread" in capsys.readouterr().err
 
 
 def test_no_seeds_are_refused(modules, capsys):

@@ -76,7 +76,7 @@ class Effort:
     batches: tuple[int, ...] = BATCHES
 
 
-QUICK = Effort(3, 2.0, 60.0, 0.25, 1024, 5, (16, 64, 128))
+QUICK = Effort(3, 1.5, 60.0, 0.25, 768, 5, (16, 64, 128))
 FULL = Effort(7, 5.0, 600.0, 0.1, 4096, 20)
 
 

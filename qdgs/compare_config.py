@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qdgs.compare_metrics import CORRECTED, COSTS, SHOWN, better
 from qdgs.config import RunConfig, load_config, plain, read_mapping
 from qdgs.errors import ConfigError
+from qdgs.files import yaml_text
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.registry import nearest
@@ -255,4 +255,4 @@ def plain_compare(config: CompareConfig) -> dict[str, Any]:
 
 def dump_compare(config: CompareConfig) -> str:
     """The configuration as YAML that `load_compare` reads to an equal object."""
-    return yaml.safe_dump(plain_compare(config), sort_keys=False, allow_unicode=True)
+    return yaml_text(plain_compare(config))

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from qdgs.dataset_config import DatasetConfig, GroupConfig, group_names, target_shares
 from qdgs.errors import ConfigError, InputError
+from qdgs.files import yaml_text
 from qdgs.guide_config import PROMPTS, ClipConfig, GuideConfig, MeasureConfig, ObjectiveConfig, WeightsConfig
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
@@ -249,4 +250,4 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 def dump_config(config: RunConfig) -> str:
     """The configuration as YAML that `load_config` reads to an equal object."""
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    return yaml_text(plain(config))

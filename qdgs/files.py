@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from qdgs.errors import CorruptFileError, InputError
 
 
@@ -53,6 +55,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CorruptFileError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
+
+
+def yaml_text(data: Any) -> str:
+    """Plain data as YAML that is read back as it was."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes the one character that YAML reads back as a space."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if "\x85" in value else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def fingerprint(data: Any) -> str:

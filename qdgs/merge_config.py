@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from qdgs.config import RunConfig, parse_config, plain, read_mapping
 from qdgs.errors import ConfigError
+from qdgs.files import yaml_text
 from qdgs.mistakes import sentence
 from qdgs.values import Integer, Model
 
@@ -43,7 +43,7 @@ def load_merge(path: Path) -> MergeConfig:
 def dump_merge(config: MergeConfig) -> str:
     """The configuration as YAML that `load_merge` reads to an equal object."""
     data = {**config.model_dump(mode="json", exclude={"run"}), "run": plain(config.run)}
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return yaml_text(data)
 
 
 def with_target(config: RunConfig, target: str) -> RunConfig:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from qdgs.config import RunConfig, audited_attributes, load_config, parse_config, plain, read_mapping
 from qdgs.errors import ConfigError
+from qdgs.files import yaml_text
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.registry import nearest
@@ -279,7 +280,7 @@ def plain_probe(config: ProbeConfig) -> dict[str, Any]:
 
 def dump_probe(config: ProbeConfig) -> str:
     """The configuration as YAML that `load_probe` reads to an equal object."""
-    return yaml.safe_dump(plain_probe(config), sort_keys=False, allow_unicode=True)
+    return yaml_text(plain_probe(config))
 
 
 _PLACES = ("path", "target", "options", "judge")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from qdgs.config import read_mapping
 from qdgs.errors import ConfigError
+from qdgs.files import yaml_text
 from qdgs.mistakes import Mistake, sentence
 from qdgs.overrides import override
 from qdgs.roles import Named
@@ -169,4 +169,4 @@ def load_recognition(path: Path | str, overrides: Sequence[str] = ()) -> Recogni
 
 def dump_recognition(config: RecognitionConfig) -> str:
     """The configuration as YAML, defaults filled in, that `load_recognition` reads to an equal object."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml_text(config.model_dump(mode="json"))

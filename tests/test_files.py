@@ -1,9 +1,15 @@
 import os
 
 import pytest
+import yaml
 
 from qdgs.errors import CorruptFileError, InputError
-from qdgs.files import cache_folder, fingerprint, read_json, write_json, write_text
+from qdgs.files import cache_folder, fingerprint, read_json, write_json, write_text, yaml_text
+
+
+@pytest.mark.parametrize("text", ["0\x85", "\x85", "a\x85b", "a\u2028b", "a\nb", "no", "1"])
+def test_yaml_is_read_back_as_it_was(text):
+    assert yaml.safe_load(yaml_text({text: [text]})) == {text: [text]}
 
 
 def test_what_is_written_is_read_back_and_infinities_are_null(tmp_path):

@@ -1,8 +1,10 @@
 """The tasks of the paired-latents study: an attribute of drawn figures that goes with their colour."""
 
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -70,20 +72,24 @@ class TurningJudge(ShapeGeometry):
 class Remembering:
     """A judge who reads no batch of images twice: all arms of a seed learn from the same samples.
 
+    What was read lies on disk. Thousands of small tables that stay, made between large arrays that go, would
+    keep the C library from giving the memory of those back: 25 MB a batch.
+
     Args:
         judge: Who reads what is new.
     """
 
     def __init__(self, judge: Judge) -> None:
         self.attributes = judge.attributes
-        self._judge, self._known = judge, dict[bytes, pd.DataFrame]()
+        self._judge, self._folder = judge, tempfile.TemporaryDirectory()
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`."""
-        name = hashlib.blake2b(images.contiguous().numpy().data.cast("B")).digest()
-        if name not in self._known:
-            self._known[name] = self._judge.judge(images)
-        return self._known[name].copy()
+        name = hashlib.blake2b(images.contiguous().numpy().data.cast("B"), digest_size=16).hexdigest()
+        path = Path(self._folder.name) / f"{name}.pickle"
+        if not path.is_file():
+            self._judge.judge(images).to_pickle(path)
+        return pd.read_pickle(path)
 
 
 def turn_scores(ink: Tensor, corners: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def cell(method: str, share: float, seed: int, args: argparse.Namespace) -> dict
 
 def cells_of(args: argparse.Namespace) -> list[tuple[str, float, int]]:
     """Method, share and seed of every cell."""
-    adapted = itertools.product(args.methods, args.shares)
+    adapted = list(itertools.product(args.methods, args.shares))
     return [
         (method, share, seed)
         for seed in range(args.seeds)

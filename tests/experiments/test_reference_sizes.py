@@ -43,6 +43,13 @@ def test_each_method_has_a_row_beside_the_gan_as_it_is(sizes, gan, tmp_path):
     assert "accepted" in (tmp_path / "sizes_differences.csv").read_text()
 
 
+def test_every_seed_has_every_cell(sizes, tmp_path):
+    given = sizes.arguments(["--out", str(tmp_path / "x.csv"), "--seeds", "2", "--shares", "0.1", "0.2"])
+    cells = sizes.cells_of(given)
+    assert len(cells) == 2 * (1 + 2 * 2)
+    assert [cell[:2] for cell in cells[:5]] == [cell[:2] for cell in cells[5:]]
+
+
 def test_differences_are_told_size_by_size_over_seeds(sizes):
     known = {("none", 0.0): (1, 1), ("fairtl", 0.1): (0.5, 0.7), ("fairtl++", 0.1): (0.4, 0.4)}
     rows = [

@@ -21,9 +21,12 @@ FILE_differences.csv has each arm less base, and less random: what more images d
 """
 
 import argparse
+import atexit
 import functools
 import itertools
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,7 +103,9 @@ QUICK = Sizes(drawn=60, generated=40, labelled=240, epochs=2, test=80, image_siz
 @functools.cache
 def turning_judge() -> Remembering:
     """One for all cells."""
-    return Remembering(TurningJudge())
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Remembering(TurningJudge(), Path(folder))
 
 
 def problem_of(target: str, generator: str, images: int) -> Problem:

@@ -1,7 +1,6 @@
 """The tasks of the paired-latents study: an attribute of drawn figures that goes with their colour."""
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,16 +76,17 @@ class Remembering:
 
     Args:
         judge: Who reads what is new.
+        folder: An existing one, for what was read.
     """
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, folder: Path) -> None:
         self.attributes = judge.attributes
-        self._judge, self._folder = judge, tempfile.TemporaryDirectory()
+        self._judge, self._folder = judge, folder
 
     def judge(self, images: Tensor) -> pd.DataFrame:
         """Attributes of images `(batch_size, 3, height, width)`."""
         name = hashlib.blake2b(images.contiguous().numpy().data.cast("B"), digest_size=16).hexdigest()
-        path = Path(self._folder.name) / f"{name}.pickle"
+        path = self._folder / f"{name}.pickle"
         if not path.is_file():
             self._judge.judge(images).to_pickle(path)
         return pd.read_pickle(path)

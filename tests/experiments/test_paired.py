@@ -71,9 +71,9 @@ def test_endpoints_are_told_by_the_interval(study):
     ]  # fmt: skip
 
 
-def test_no_batch_is_read_twice(task, monkeypatch):
+def test_no_batch_is_read_twice(task, monkeypatch, tmp_path):
     pictures = task.PairedTask("turn", 0.9, 64).pictures(6, np.random.default_rng(2)).images.float() / 255
-    judge, read = task.Remembering(task.TurningJudge()), task.TurningJudge().judge
+    judge, read = task.Remembering(task.TurningJudge(), tmp_path), task.TurningJudge().judge
     first = judge.judge(pictures)
     pd.testing.assert_frame_equal(first, read(pictures))
     monkeypatch.setattr(judge, "_judge", None)

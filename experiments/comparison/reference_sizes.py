@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 import qdgs
 from autophagy_tasks import frechet
@@ -181,6 +182,9 @@ def draw_sizes(rows: pd.DataFrame) -> Figure:
             panel.plot(found["references"], found[column], "o", color=color, ms=3, alpha=0.5)
             panel.plot(means.index, means, color=color, label=method)
         panel.set_xscale("log")
+        sizes = sorted(set(rows["references"]) - {0})
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.set_ylim(bottom=0)
         panel.set_xlabel("reference images (dashed: the GAN as it is)")
         panel.set_title(title, fontsize=10)

@@ -42,11 +42,11 @@ ENCODING = (
     cv2.IMWRITE_PNG_FILTER,
     cv2.IMWRITE_PNG_FILTER_UP,
 )
-"""One filter for all rows, and of zlib its quickest level, matching runs alone: choosing a filter for each
-row takes two to three times as long."""
+"""One filter for all rows, since choosing one for each row takes longer than everything else, and of zlib its
+quickest level, matching runs alone."""
 
 TOGETHER = 8
-"""Images that a thread encodes at a time: handing over each by itself takes as long as writing it."""
+"""Images that a thread is handed at a time: each hand-over holds up the process that makes the images."""
 
 HEADER_BYTES = 33
 """Of a PNG's signature and its first chunk, IHDR, after which texts may stand."""

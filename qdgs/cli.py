@@ -103,18 +103,30 @@ def compare(
     set_: Set = None,
     device: Device = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, to see that it works.")] = False,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD", help="Then write its images, of the first seed.  [repeatable]"),
+    ] = None,
 ) -> None:
     """Put ways of balancing a generator side by side; the same command goes on where it stopped."""
     from qdgs.compare_config import load_compare
     from qdgs.comparison.compare import compare as carry_out
+    from qdgs.comparison.sets import check_method, write_set
 
     folder = out or Path("runs") / config.stem
     loaded = load_compare(config, set_ or (), quick=quick)
+    for method in write or ():
+        check_method(loaded, method)
     with progress_bar() as bar:
         compared = carry_out(loaded, folder, device=device_of(device), watch=bar.watch)
     for cell, sentence in compared.failed.items():
         typer.echo(f"failed: {cell}: {sentence}", err=True)
     typer.echo(f"{folder}: {compared.cells - len(compared.failed)} cells; see {folder / 'comparison.md'}")
+    for method in write or ():
+        with progress_bar() as bar:
+            there = write_set(loaded, folder, method, device=device_of(device), watch=bar.watch)
+        left = f"; {there.unlabelled:,} without a label left out" if there.unlabelled else ""
+        typer.echo(f"{there.path}: {there.images:,} images{left}")
     if compared.failed:
         raise typer.Exit(FAILED)
 

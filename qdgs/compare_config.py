@@ -164,6 +164,11 @@ class CompareConfig(Model):
             raise Mistake("run.judges", "expected an auditor and a gate or teacher, got fewer")
         if self.downstream is not None and self.data is None:
             raise Mistake("data", "expected images to train and test classifiers on, got none")
+        if self.downstream is not None and len(self.run.dataset.groups) < 2:
+            raise Mistake(
+                "downstream",
+                "expected groups of a label and another attribute to be fair about, got one alone",
+            )
         for endpoint in self.endpoints:
             if better(endpoint.metric) is None:
                 known = [*SHOWN, *COSTS, CORRECTED]

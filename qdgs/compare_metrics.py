@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from qdgs.fairness.classification import paired_interval
-from qdgs.fairness.intervals import Estimate
+from qdgs.fairness.intervals import Estimate, proportion
 
 SHOWN: Mapping[str, tuple[str, int]] = {
     "fairness_discrepancy": ("FD", -1),
@@ -48,6 +48,18 @@ COSTS: Mapping[str, str] = {
 CORRECTED = "corrected_max_share_error"
 BY_GROUP = "accuracy of "
 
+PROPORTIONS = (
+    "smallest_group_share", "unreadable_share", "label_agreement", "near_duplicates", "mean_accuracy",
+    "worst_group_accuracy",
+)  # fmt: skip
+"""Shares of images, or means of shares: between 0 and 1."""
+
+RELATIVE = ("fairness_discrepancy_ratio", "group_diversity_ratio", "near_duplicates")
+"""Told relative to random samples of a method's own generator, so that two generators' do not compare."""
+
+SIGNED = ("bias_amplification", "kernel_distance")
+"""What may be below 0; its unbiased estimate, for the distance."""
+
 
 def better(metric: str) -> int | None:
     """Whether more of a metric is better (1), less is (−1) or near 0 is (0); None where nobody can say."""
@@ -59,25 +71,45 @@ def better(metric: str) -> int | None:
 
 
 def over_seeds(frame: pd.DataFrame, method: str, generator: str, metric: str) -> Estimate | None:
-    """Mean over seeds with its interval: Student's for several, that of its images for one."""
+    """Mean over seeds with its interval: Student's for several, that of its images for one.
+
+    Three things are seen to, since neither interval sees them. What is 0 or 1 in every seed has Wilson's
+    interval of all tries together. A correction for a judge's errors rests on the same few known images in
+    every seed, so that their doubt does not shrink with seeds: the mean of the seeds' own ends is within.
+    Ends lie where the number can.
+    """
     rows = _rows(frame, (method, generator), metric)
     if not len(rows):
         return None
-    if len(rows) == 1:
-        row = rows.iloc[0]
-        return Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
     values = rows["value"].to_numpy(float)
-    return paired_interval(values, np.zeros_like(values))
+    if _proportion(metric) and set(values) in ({0.0}, {1.0}):
+        tries = int(rows["n"].sum())
+        return proportion(round(values[0] * tries), tries)
+    if len(rows) == 1:
+        told = Estimate(float(values[0]), float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
+    else:
+        told = paired_interval(values, np.zeros_like(values))
+        if metric.startswith("corrected_"):
+            ends = min(told.low, float(rows["low"].mean())), max(told.high, float(rows["high"].mean()))
+            told = Estimate(told.value, *ends)
+    return told if metric in SIGNED else _within(told, 1.0 if _proportion(metric) else None)
 
 
-def best_of(frame: pd.DataFrame, keys: Sequence[tuple[str, str]], metric: str) -> set[Hashable]:
+def best_of(
+    frame: pd.DataFrame, keys: Sequence[tuple[str, str]], metric: str, generator: str
+) -> set[Hashable]:
     """The methods with their generators that are best at a metric: none where none is better than another.
 
-    Where near 0 is better, the mean of the distances from 0 counts: +0.1 and −0.1 are not 0.
+    Where near 0 is better, the mean of the distances from 0 counts: +0.1 and −0.1 are not 0. Random samples
+    of a method's own generator are a yardstick and never the best; of what is told relative to them the best
+    is one of the methods that share `generator`, the comparison's.
     """
     sign = SHOWN[metric][1] if metric in SHOWN else None
     if sign is None:
         return set()
+    if metric in RELATIVE:
+        keys = [key for key in keys if key[1] == generator]
+    keys = [key for key in keys if key[0] != "random" or key[1] == generator]
     values = {key: _rows(frame, key, metric)["value"] for key in keys}
     means = {
         key: -float(of.abs().mean()) if sign == 0 else sign * float(of.mean())
@@ -85,6 +117,15 @@ def best_of(frame: pd.DataFrame, keys: Sequence[tuple[str, str]], metric: str) -
         if len(of)
     }
     return {key for key, mean in means.items() if mean == max(means.values())}
+
+
+def _proportion(metric: str) -> bool:
+    return metric in PROPORTIONS or metric.startswith(BY_GROUP)
+
+
+def _within(told: Estimate, most: float | None) -> Estimate:
+    low, high = np.clip((told.low, told.high), min(0.0, told.value), most)
+    return Estimate(told.value, float(low), float(high))
 
 
 def number_text(value: float, name: str) -> str:

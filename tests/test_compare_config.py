@@ -38,6 +38,7 @@ def test_quick_takes_tiny_sizes_and_an_override_still_counts():
         ("methods=[random, random]", "methods: expected different names, got 'random' twice; add `as: NAME`"),
         ("methods=[{name: random, as: drawn}]", "methods: 'drawn' is the name of a downstream arm"),
         ("methods=[]", "methods: expected at least 1 of them"),
+        ("run.dataset.groups={edges: {cut: 0.0, low: triangle, high: square, audit: shape}}", "downstream: "),
         ("data=null", "data: expected images to train and test classifiers on, got none"),
         ("data.path=faces", "data.path: expected no path of shapes that are drawn, got faces"),
         (

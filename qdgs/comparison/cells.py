@@ -140,11 +140,14 @@ class Bench:
     def problem(self, cell: Cell) -> Problem:
         """What the method of a cell is given."""
         data = self.data(cell.seed)
-        work = self._work(cell.seed) / f"{cell.title}-{self.key(cell)[:12]}"
-        problem = replace(self._problem, work=work, watch=self._within(cell))
+        problem = replace(self._problem, work=self.work(cell), watch=self._within(cell))
         if data is None:
             return problem
         return replace(problem, reference=data.reference, training=data.training)
+
+    def work(self, cell: Cell) -> Path:
+        """Where a cell's method keeps what it made on the way."""
+        return self._work(cell.seed) / f"{cell.title}-{self.key(cell)[:12]}"
 
     def data(self, seed: int) -> TaskData | None:
         """The images beside the generator."""

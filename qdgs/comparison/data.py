@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from qdgs.datasets.labelled import LabelledImages
 from qdgs.errors import InputError
 from qdgs.randomness import Stream, stream
 from qdgs.samplers.base import Problem
+from qdgs.samplers.reference import ReferenceWarning
 from qdgs.training.pixels import to_pixels
 
 BALANCED = 0.5
@@ -112,6 +114,18 @@ def _from_folder(config: DataConfig, problem: Problem, seed: int) -> TaskData:
     test = read("test", config.test)
     chosen = balanced_rows(problem, training.values, config.reference, rng)
     rest = np.setdiff1d(np.arange(len(training)), chosen)[: config.training]
+    if not len(rest):
+        raise InputError(
+            f"{folder}: expected images to train on beside a reference set of {config.reference:,}, got "
+            f"{len(training):,} in all"
+        )
+    if len(chosen) < config.reference:
+        warnings.warn(
+            f"{folder}: the reference set has {len(chosen):,} images instead of {config.reference:,}: the "
+            f"rarest group allows no more among {len(training):,} read",
+            ReferenceWarning,
+            stacklevel=2,
+        )
     return TaskData(part(training, rest), part(training, chosen), test, test, None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from qdgs.fairness.intervals import Estimate
 GATED = ("rejection", "qdgs", "qdgs-gradient")
 """Samplers whose images the gate chooses."""
 
+FAMILIES = (("qdgs", "qdgs-gradient"), ("fairtl", "fairtl++"))
+"""Variants of one method: none is the other's best rival."""
+
 
 def endpoint_sentences(frame: pd.DataFrame, config: CompareConfig) -> list[str]:
     """What the comparison says of each endpoint, a sentence each.
@@ -22,11 +26,10 @@ def endpoint_sentences(frame: pd.DataFrame, config: CompareConfig) -> list[str]:
     Random samples of a method's own generator are nobody's rival, and arms without generated images are left
     out: where one of them is the best of all, a sentence says so.
     """
-    gated = {method.title for method in config.methods if method.name in GATED}
-    names = {method.title for method in config.methods} | set(ARMS)
+    names = {method.title: method.name for method in config.methods}
     own = frame["method"].eq("random") & frame["generator"].ne(config.run.generator.name)
-    frame = frame[frame["method"].isin(names) & ~own]
-    return [sentence for endpoint in config.endpoints for sentence in _endpoint(frame, endpoint, gated)]
+    frame = frame[frame["method"].isin({*names, *ARMS}) & ~own]
+    return [sentence for endpoint in config.endpoints for sentence in _endpoint(frame, endpoint, names)]
 
 
 def verdict(room: float, least: float) -> str:
@@ -43,7 +46,7 @@ def verdict(room: float, least: float) -> str:
     return "holds in the mean, the interval does not settle it" if room >= 0 else "does not hold"
 
 
-def _endpoint(frame: pd.DataFrame, endpoint: EndpointConfig, gated: set[str]) -> list[str]:
+def _endpoint(frame: pd.DataFrame, endpoint: EndpointConfig, names: Mapping[str, str]) -> list[str]:
     sign = better(endpoint.metric)
     values = frame[frame["metric"] == endpoint.metric]
     table = values.pivot(index="seed", columns="method", values="value")
@@ -54,7 +57,7 @@ def _endpoint(frame: pd.DataFrame, endpoint: EndpointConfig, gated: set[str]) ->
         return [f"{endpoint.metric}: {endpoint.method} has no value"]
     if endpoint.at_most is not None:
         return [_bounded(methods[endpoint.method].dropna(), endpoint, endpoint.at_most)]
-    rivals = _rivals(methods, endpoint, sign, gated)
+    rivals = _rivals(methods, endpoint, sign, names)
     told = [_against(methods, endpoint, rival, sign) for rival in rivals]
     if endpoint.against == "best":
         told += _arms_ahead(table, endpoint, sign)
@@ -69,12 +72,16 @@ def _bounded(values: pd.Series, endpoint: EndpointConfig, bound: float) -> str:
     )
 
 
-def _rivals(table: pd.DataFrame, endpoint: EndpointConfig, sign: int, gated: set[str]) -> list[str]:
+def _rivals(table: pd.DataFrame, endpoint: EndpointConfig, sign: int, names: Mapping[str, str]) -> list[str]:
+    """Whom an endpoint is told against; `names` are the methods' own by their titles."""
     others = [str(name) for name in table if name != endpoint.method and table[name].notna().any()]
     if endpoint.against == "best":
+        own = names.get(endpoint.method, endpoint.method)
+        family = next((family for family in FAMILIES if own in family), ())
+        others = [name for name in others if names.get(name) not in family]
         return [max(others, key=lambda name: sign * table[name].mean())] if others else []
     if endpoint.against == "ungated":
-        return [name for name in others if name not in gated]
+        return [name for name in others if names.get(name) not in GATED]
     return [name for name in others if name == endpoint.against]
 
 

@@ -92,7 +92,9 @@ def write_comparison_page(folder: Path, config: CompareConfig) -> Path:
         "failed": failures(kept),
         "notes": (*bench.independence(), *notes_of(kept), *left_out_sentences(frame)),
         "crossings": crossover_sentences(frame, config),
-        "tables": [_table(frame, heading, metrics) for heading, metrics in TABLES.items()]
+        "tables": [
+            _table(frame, heading, metrics, config.run.generator.name) for heading, metrics in TABLES.items()
+        ]
         if len(frame)
         else [],
         "figures": _figures(frame, config) if len(frame) else {},
@@ -130,11 +132,11 @@ def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(anchor, text) for anchor, text, there in sections if there]
 
 
-def _table(frame: pd.DataFrame, heading: str, metrics: Mapping[str, str]) -> Table:
+def _table(frame: pd.DataFrame, heading: str, metrics: Mapping[str, str], generator: str) -> Table:
     there = {name: meaning for name, meaning in metrics.items() if (frame["metric"] == name).any()}
     rows = frame[frame["metric"].isin(there)]
     keys = list(dict.fromkeys(zip(rows["method"], rows["generator"], strict=True)))
-    best = {name: best_of(frame, keys, name) for name in there}
+    best = {name: best_of(frame, keys, name, generator) for name in there}
     return Table(
         heading,
         [(_heading(name), meaning) for name, meaning in there.items()],

@@ -73,10 +73,11 @@ def markdown(
         "# Comparison\n",
         f"{config.images:,} images a method of `{config.run.generator.name}`, {seeds} "
         f"seed{'s' if seeds > 1 else ''}. {reading(seeds)} Best of a column in bold; random samples of a "
-        "method's own generator stand under its name.\n",
-        _table(frame, {name: heading for name, (heading, _) in SHOWN.items()}),
+        "method's own generator stand under its name, and its FD / random's, diversity and near-duplicates "
+        "are relative to them, and to those of no other.\n",
+        _table(frame, {name: heading for name, (heading, _) in SHOWN.items()}, config.run.generator.name),
         "\n## What it cost\n",
-        _table(frame, COSTS),
+        _table(frame, COSTS, config.run.generator.name),
         *(f"- {sentence}" for sentence in crossover_sentences(frame, config)),
     ]
     if config.quick:
@@ -136,10 +137,10 @@ def left_out_sentences(frame: pd.DataFrame) -> list[str]:
     return told
 
 
-def _table(frame: pd.DataFrame, headings: Mapping[str, str]) -> str:
+def _table(frame: pd.DataFrame, headings: Mapping[str, str], generator: str) -> str:
     shown = {name: heading for name, heading in headings.items() if (frame["metric"] == name).any()}
     keys = list(dict.fromkeys(zip(frame["method"], frame["generator"], strict=True)))
-    best = {name: best_of(frame, keys, name) for name in shown}
+    best = {name: best_of(frame, keys, name, generator) for name in shown}
     lines = [
         "| method | generator | " + " | ".join(shown.values()) + " |",
         "|---|---|" + "--:|" * len(shown),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,9 +81,9 @@ def celeba_table(folder: Path, split: str) -> pd.DataFrame:
         Liu, Luo, Wang and Tang (2015), Deep learning face attributes in the wild.
     """
     listed = _existing(folder / "list_attr_celeba.txt")
-    names = listed.read_text().splitlines()[1].split()
-    table = pd.read_csv(listed, sep=r"\s+", skiprows=2, names=["file", *names])
-    parts = pd.read_csv(
+    names = "".join(listed.read_text(errors="replace").splitlines()[1:2]).split()
+    table = _table(listed, sep=r"\s+", skiprows=2, names=["file", *names])
+    parts = _table(
         _existing(folder / "list_eval_partition.txt"), sep=r"\s+", header=None, names=["file", "part"]
     )
     joined = table.merge(parts, on="file")
@@ -98,7 +99,7 @@ def fairface_table(folder: Path, split: str) -> pd.DataFrame:
         Kärkkäinen and Joo (2021), FairFace: face attribute dataset for balanced race, gender, and age.
     """
     name = "train" if split == "train" else "val"
-    table = pd.read_csv(_existing(folder / f"fairface_label_{name}.csv"), dtype=str)
+    table = _table(_existing(folder / f"fairface_label_{name}.csv"), dtype=str)
     missing = [column for column in ("file", "age", "gender", "race") if column not in table]
     if missing:
         raise InputError(f"{folder}: expected a column {missing[0]!r} in fairface_label_{name}.csv, got none")
@@ -129,6 +130,13 @@ def utkface_table(folder: Path, split: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=["file", "age", "gender", "race"])
+
+
+def _table(path: Path, **reading: Any) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, **reading)
+    except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
+        raise InputError(f"{path}: expected the list as it was published, got {error}") from error
 
 
 def _existing(path: Path) -> Path:

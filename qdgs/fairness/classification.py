@@ -114,7 +114,7 @@ def bias_amplification(targets: ArrayLike, predictions: ArrayLike, sensitive: Ar
 
     For each target value t and group a, Δ = P(pred = t | a) − P(true = t | a), its sign flipped where
     P(true = t | a) < P(true = t), and 0 where the two are equal; the mean over t ∈ {0, 1} and both groups.
-    Of more than two groups the pair with the largest value, computed on that pair's images alone.
+    Of more than two groups the pair with the value farthest from 0, computed on that pair's images alone.
 
     References:
         Wang and Russakovsky (2021), Directional bias amplification (A → T); the sign and the 0 as
@@ -122,7 +122,7 @@ def bias_amplification(targets: ArrayLike, predictions: ArrayLike, sensitive: Ar
     """
     y, prediction, a = _binary(targets, predictions, sensitive)
     values = [_pair_amplification(y[rows], prediction[rows], a[rows]) for rows in _pairs(a)]
-    return max(values, default=math.nan)
+    return max(values, key=abs, default=math.nan)
 
 
 def _pair_amplification(y: NDArray[np.bool_], prediction: NDArray[np.bool_], a: NDArray[np.int64]) -> float:

@@ -22,8 +22,6 @@ PANELS = {
     "worst_group_accuracy": "Accuracy in the worst group (more is better)",
     "group_diversity_ratio": "Diversity within groups, relative to random samples (more is better)",
 }
-MOST = {"worst_group_accuracy": 1.0}
-"""What a number cannot exceed, though Student's interval of few seeds may. None of the panels' is below 0."""
 SHORT = {
     "max_share_error": "Largest share error",
     "worst_group_accuracy": "Worst group's accuracy",
@@ -174,8 +172,8 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, names: pd.Series, methods: Seque
         key = of.iloc[0][["method", "generator", "metric"]]
         found = over_seeds(of, *key)
         assert found is not None, "it has rows"
-        mean, (low, high) = found.value, np.clip((found.low, found.high), 0, MOST.get(key["metric"], np.inf))
-        axes.plot([low, high], [place, place], color=color, linewidth=2)
+        mean, high = found.value, found.high
+        axes.plot([found.low, high], [place, place], color=color, linewidth=2)
         axes.plot(mean, place, "D", color=color, markersize=5)
         axes.annotate(
             f"{mean:.3f}",

@@ -20,7 +20,8 @@ class Cost:
     """What was spent; costs add up.
 
     Attributes:
-        generator_calls: Latents that were turned into images, those within a training included.
+        generator_calls: Latents that were turned into images, those within a training and the set's own
+            included; an image that was made to be read or scored is not counted again when the set is kept.
         judge_labels: Images that a judge read; one image read by two judges counts twice.
         guide_scores: Images that a guide scored.
         reference_images: Labelled images that the user had to bring.

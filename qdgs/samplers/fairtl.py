@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qdgs.errors import InputError
 from qdgs.generators.shapes_gan import (
     IMAGE_SIZE,
     LATENT_DIM,
@@ -31,6 +32,8 @@ from qdgs.training.initial import seeded
 from qdgs.training.pixels import to_pixels
 
 PRETRAINING = GanSettings(batch_size=64)
+ATTRIBUTES = ("color", "shape")
+"""What the embedded GAN's drawings differ in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,8 @@ class FairTL(OwnGeneratorSampler):
 
     Which GAN, in this order: one that is trained here on the problem's own training images, where
     `pretraining_steps` says so (the set-up with the source data at hand); the problem's generator, where it
-    has a discriminator; the folder `gan`, or the embedded `shapes-gan` (the set-up with nothing but the
-    pre-trained GAN).
+    has a discriminator; the folder `gan`, or, where the groups are of drawn shapes, the embedded `shapes-gan`
+    (the set-up with nothing but the pre-trained GAN).
 
     Where the problem has a work folder, the adapted GAN is kept in it: `{name: shapes-gan, path: FOLDER/gan}`
     is a generator like any other.
@@ -77,7 +80,8 @@ class FairTL(OwnGeneratorSampler):
         frozen_stages: How many stages those are.
         batch_size: Images a step.
         gan: Folder of a GAN of the kind of `shapes-gan`.
-        pretraining_steps: Of the GAN that is trained here; 0 takes one that is there.
+        pretraining_steps: Of the GAN that is trained here, in batches of 64 (the paper's are of 128); 0 takes
+            one that is there.
 
     References:
         Teo, Abdollahzadeh and Cheung 2023, arXiv 2212.00926, "Fair Generative Models via Transfer Learning".
@@ -109,7 +113,7 @@ class FairTL(OwnGeneratorSampler):
         """Adapt the GAN.
 
         Raises:
-            InputError: The problem has no reference set, or no training images where they are needed.
+            InputError: The problem has no reference set, no training images where they are needed, or no GAN.
         """
         self._begin(problem)
         reference = reference_of(problem, self.name)
@@ -133,6 +137,12 @@ class FairTL(OwnGeneratorSampler):
         if isinstance(network, nn.Module) and isinstance(discriminator, GanDiscriminator):
             name = problem.run.generator.name if problem.run else "the problem's"
             return Gan(name, network, discriminator, given.latent_dim, given.image_size)
+        if self.gan is None and not set(problem.attributes) <= set(ATTRIBUTES):
+            name = problem.run.generator.name if problem.run else type(given).__name__
+            raise InputError(
+                f"{self.name}: expected a generator with a discriminator to adapt, got {name!r}, which has "
+                "none; give `gan`, a folder of one, or `pretraining_steps`, to train one on training images"
+            )
         shipped = ShapesGAN(self.gan, device=problem.device)
         name = Path(self.gan).name if self.gan else NAME
         return Gan(name, shipped.network, shipped.discriminator)

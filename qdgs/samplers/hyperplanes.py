@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,14 @@ def fit_hyperplane(
     rest, truth = latents[training:], positive[training:]
     right = (plane.distance(rest) > 0) == truth
     return Hyperplane(plane.normal, plane.offset, float(right.mean()) if len(rest) else float("nan"))
+
+
+def cosines(planes: Mapping[str, Hyperplane], who: str) -> tuple[str, ...]:
+    """How far the normals of two attributes each are one direction, a sentence for each pair."""
+    return tuple(
+        f"cosine between the {who} of {one} and {other}: {plane.normal @ second.normal:.2f}"
+        for (one, plane), (other, second) in itertools.combinations(planes.items(), 2)
+    )
 
 
 def moved(latents: Array, normals: Sequence[Array], changes: Array) -> Array:

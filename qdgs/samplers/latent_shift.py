@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from qdgs.datasets.groups import exact_counts
 from qdgs.errors import InputError
 from qdgs.samplers.base import BaseSampler, Problem, judged_samples, sample_rows
-from qdgs.samplers.hyperplanes import Array, Hyperplane, fit_hyperplane, moved
+from qdgs.samplers.hyperplanes import Array, Hyperplane, cosines, fit_hyperplane, moved
 
 
 class LatentShiftSampler(BaseSampler):
@@ -94,6 +94,7 @@ class LatentShiftSampler(BaseSampler):
             values = [_values(problem, group, counts[group]) for group in self.mixtures]
             order = rng.permutation(sum(map(len, drawn)))
             latents = torch.from_numpy(np.concatenate(drawn)[order].astype(np.float32))
+            self._meter.count(generator_calls=len(latents), forwards=len(latents))  # nobody has seen them yet
             return sample_rows(problem, latents, pd.concat(values, ignore_index=True).iloc[order])
 
     def shifted(self, latents: Array, group: str) -> Array:
@@ -152,13 +153,10 @@ class LatentShiftSampler(BaseSampler):
 
     def _told(self) -> tuple[str, ...]:
         accuracies = (f"{name} {plane.accuracy:.1%}" for name, plane in self.directions.items())
-        told = [f"held-out accuracy of the directions: {', '.join(accuracies)}"]
-        pairs = itertools.combinations(self.directions.items(), 2)
-        told += [
-            f"cosine between the directions of {one} and {other}: {plane.normal @ second.normal:.2f}"
-            for (one, plane), (other, second) in pairs
-        ]
-        return tuple(told)
+        return (
+            f"held-out accuracy of the directions: {', '.join(accuracies)}",
+            *cosines(self.directions, "directions"),
+        )
 
 
 def _extremes(scores: Array, count: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -192,7 +190,9 @@ def _values(problem: Problem, group: str, n: int) -> pd.DataFrame:
 def drawn_from(mixture: GaussianMixture, n: int, rng: np.random.Generator) -> Array:
     """Draw n latents `(n, latent_dim)` from a mixture by a generator of ours."""
     which = rng.choice(len(mixture.weights_), size=n, p=mixture.weights_)
-    roots = np.linalg.cholesky(mixture.covariances_)
     noise = rng.standard_normal((n, mixture.means_.shape[1]))
-    drawn: Array = mixture.means_[which] + np.einsum("nij,nj->ni", roots[which], noise)
+    drawn: Array = mixture.means_[which]
+    for component, root in enumerate(np.linalg.cholesky(mixture.covariances_)):
+        rows = which == component
+        drawn[rows] += noise[rows] @ root.T
     return drawn

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qdgs.errors import InputError
 from qdgs.samplers.base import BaseSampler, Problem, judged_samples, sample_rows
-from qdgs.samplers.hyperplanes import Array, Hyperplane, fit_hyperplane, moved
+from qdgs.samplers.hyperplanes import Array, Hyperplane, cosines, fit_hyperplane, moved
 
 BATCH = 1024
 
@@ -121,8 +121,14 @@ class PairedLatentsSampler(BaseSampler):
     def sample(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         """Whole pairs until there are n images; the last one may lack partners."""
         with self._meter.timed():
-            z, told = self._readable(-(-n // self._together), rng)
-            return self.pairs(z, told).iloc[:n]
+            wanted = -(-n // self._together)
+            z, told = self._readable(wanted, rng)
+            rows = self.pairs(z, told).iloc[:n]
+            unseen = int((rows["partner"] > 0).sum())
+            self._meter.count(generator_calls=unseen, forwards=unseen)
+        short = f"{len(z):,} readable samples of {wanted:,} among {self.problem.draws:,} draws"
+        self.notes = (*self._told(), *((short,) if len(z) < wanted else ()))
+        return rows
 
     def pairs(self, latents: torch.Tensor, values: pd.DataFrame) -> pd.DataFrame:
         """Rows of a manifest for latents `(m, latent_dim)` of known values and all of their partners."""
@@ -195,7 +201,10 @@ class PairedLatentsSampler(BaseSampler):
     def _told(self) -> tuple[str, ...]:
         planes = {**self.protected, self.problem.label: self.label[""]}
         accuracies = (f"{name} {plane.accuracy:.1%}" for name, plane in planes.items())
-        return (f"held-out accuracy of the hyperplanes: {', '.join(accuracies)}",)
+        return (
+            f"held-out accuracy of the hyperplanes: {', '.join(accuracies)}",
+            *cosines(planes, "hyperplanes"),
+        )
 
 
 def _check(problem: Problem) -> None:

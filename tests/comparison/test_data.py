@@ -11,6 +11,7 @@ from qdgs.config import load_config
 from qdgs.errors import InputError
 from qdgs.parts import load_generator, load_judge
 from qdgs.samplers.base import Problem
+from qdgs.samplers.reference import ReferenceWarning
 
 ATTRIBUTES = {"color": ("red", "blue"), "shape": ("triangle", "square")}
 
@@ -73,6 +74,12 @@ def test_attributes_that_are_not_judged_are_refused(names, sentence):
         columns_of({"years": FolderAttribute(**YOUNG)}, names)
 
 
+AGE_AND_GENDER = {
+    "shape": {"column": "age", "values": {"triangle": "20-29", "square": "more than 70"}},
+    "color": {"column": "gender", "values": {"red": "Male", "blue": "Female"}},
+}
+
+
 def test_a_folder_serves_as_data_under_the_judges_names(tmp_path, problem):
     for number in range(40):
         Image.new("RGB", (20, 20), (6 * number,) * 3).save(
@@ -80,10 +87,7 @@ def test_a_folder_serves_as_data_under_the_judges_names(tmp_path, problem):
         )
     config = DataConfig(
         source="utkface", path=str(tmp_path), training=8, reference=4, test=4,
-        attributes={
-            "shape": {"column": "age", "values": {"triangle": "20-29", "square": "more than 70"}},
-            "color": {"column": "gender", "values": {"red": "Male", "blue": "Female"}},
-        },
+        attributes=AGE_AND_GENDER,
     )  # fmt: skip
     even = replace(problem, target=dict.fromkeys(problem.groups, 0.25))
     data = task_data(config, even, 0, 32)
@@ -91,6 +95,22 @@ def test_a_folder_serves_as_data_under_the_judges_names(tmp_path, problem):
     assert len(data.training) == 8
     assert data.training.images.shape[1:] == (3, problem.generator.image_size, problem.generator.image_size)
     assert data.ceiling is None
+    with pytest.raises(InputError, match="images to train on beside a reference set of 400, got 32 in all"):
+        task_data(config.model_copy(update={"reference": 400}), even, 0, 32)
+
+
+def test_a_reference_set_that_a_folder_cannot_fill_is_warned_of(tmp_path, problem):
+    for number in range(40):
+        age, gender = 20 + 60 * (number % 2), int(number < 8 and number % 4 < 2)
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{age}_{gender}_0_{number:02d}.jpg")
+    config = DataConfig(
+        source="utkface", path=str(tmp_path), training=8, reference=20, test=4, attributes=AGE_AND_GENDER
+    )
+    even = replace(problem, target=dict.fromkeys(problem.groups, 0.25))
+    with pytest.warns(ReferenceWarning, match=r"has (4|8) images instead of 20: .* among 32 read"):
+        data = task_data(config, even, 0, 32)
+    assert len(data.reference) < 20
+    assert len(data.training) == 8
 
 
 def test_a_part_keeps_images_and_values_together():

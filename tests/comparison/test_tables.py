@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from qdgs.compare_config import EndpointConfig, MethodConfig
 from qdgs.compare_metrics import best_of, better, over_seeds
@@ -58,6 +59,56 @@ def test_one_seed_keeps_its_interval_and_several_get_students():
     # t(2) at 97.5 % is 4.303, the standard error 1/√3
     assert estimate.high == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3)
     assert over_seeds(several, "b", "vae", "kl") is None
+
+
+def test_what_is_right_in_every_seed_has_wilsons_interval_of_all_tries_together():
+    rows = {"worst_group_accuracy": row(1.0, n=100), "kl": row(0.0, n=100)}
+    frame = result_frame([{**cell("a", seed), "rows": rows} for seed in range(3)])
+    told = over_seeds(frame, "a", "vae", "worst_group_accuracy")
+    assert (told.value, told.high) == (1, 1)
+    assert told.low == pytest.approx(binomtest(300, 300).proportion_ci(method="wilson").low)
+    nothing = over_seeds(frame, "a", "vae", "kl")
+    assert nothing.low == nothing.high == 0  # no share of tries
+
+
+def test_intervals_end_where_a_number_can():
+    values = {"worst_group_accuracy": (1.0, 0.6), "kl": (0.0, 0.1), "bias_amplification": (0.0, 0.1)}
+    frame = result_frame(
+        [cell("a", seed, **{name: of[seed] for name, of in values.items()}) for seed in range(2)]
+    )
+    told = {name: over_seeds(frame, "a", "vae", name) for name in values}
+    assert (told["worst_group_accuracy"].low, told["worst_group_accuracy"].high) == (0, 1)
+    assert told["kl"].low == 0
+    assert told["kl"].high > 0.5
+    assert told["bias_amplification"].low < 0
+
+
+def test_the_doubt_in_a_judges_errors_does_not_shrink_with_seeds():
+    rows = [{"corrected_fairness_discrepancy": row(value, value - 0.01, 0.3)} for value in (0.1, 0.1, 0.1)]
+    frame = result_frame([{**cell("a", seed), "rows": of} for seed, of in enumerate(rows)])
+    told = over_seeds(frame, "a", "vae", "corrected_fairness_discrepancy")
+    assert (told.low, told.high) == pytest.approx((0.09, 0.3))
+
+
+def test_a_variant_of_a_method_is_not_its_best_rival():
+    cells = [cell("qdgs", 0, kl=0.2), cell("qdgs-gradient", 0, kl=0.1), cell("rejection", 0, kl=0.3)]
+    names = ("qdgs", "qdgs-gradient", "rejection")
+    (told,) = endpoint_sentences(
+        result_frame(cells), [EndpointConfig(metric="kl", method="qdgs")], methods=names
+    )
+    assert "better than rejection by +0.100" in told
+    against = EndpointConfig(metric="kl", method="qdgs", against="qdgs-gradient")
+    assert "qdgs-gradient by -0.100" in endpoint_sentences(result_frame(cells), [against], methods=names)[0]
+
+
+def test_random_samples_of_an_own_generator_and_numbers_relative_to_it_are_never_the_best():
+    gan = {"kl": row(0.01), "near_duplicates": row(0.0)}
+    cells = [cell("qdgs", 0, kl=0.2, near_duplicates=0.2)]
+    cells += [cell("fairtl", 0, "gan", gan, kl=0.1, near_duplicates=0.1)]
+    frame = result_frame(cells)
+    keys = [("qdgs", "vae"), ("fairtl", "gan"), ("random", "gan")]
+    assert best_of(frame, keys, "kl", "vae") == {("fairtl", "gan")}
+    assert best_of(frame, keys, "near_duplicates", "vae") == {("qdgs", "vae")}
 
 
 def verdicts(ours, theirs, **endpoint):
@@ -121,11 +172,14 @@ def test_of_bias_amplification_what_is_nearer_to_0_is_better():
 
 
 def test_the_best_of_a_column_is_bold_also_where_it_is_not_qdgs(quick):
-    frame = result_frame([cell("qdgs", 0, kl=0.2, seconds=5.0), cell("random", 0, kl=0.1, seconds=9.0)])
+    vae = "shapes-vae"
+    frame = result_frame(
+        [cell("qdgs", 0, vae, kl=0.2, seconds=5.0), cell("random", 0, vae, kl=0.1, seconds=9.0)]
+    )
     text = markdown(frame, quick(), {"0/x": "broke"}, ["a note"])
-    assert "| random | vae | **0.100** |" in text
-    assert "| qdgs | vae | 0.200 |" in text
-    assert "| qdgs | vae | 5 |" in text
+    assert "| random | shapes-vae | **0.100** |" in text
+    assert "| qdgs | shapes-vae | 0.200 |" in text
+    assert "| qdgs | shapes-vae | 5 |" in text
     assert "- 0/x: broke" in text
     assert "- a note" in text
 
@@ -179,7 +233,7 @@ def test_of_signed_numbers_the_best_is_the_nearest_to_0_in_every_seed():
     cells = [cell("a", seed, bias_amplification=value) for seed, value in enumerate((0.1, -0.1))]
     cells += [cell("b", seed, bias_amplification=0.05) for seed in range(2)]
     frame = result_frame(cells)
-    assert best_of(frame, [("a", "vae"), ("b", "vae")], "bias_amplification") == {("b", "vae")}
+    assert best_of(frame, [("a", "vae"), ("b", "vae")], "bias_amplification", "vae") == {("b", "vae")}
 
 
 def test_who_does_not_balance_is_not_cheapest():

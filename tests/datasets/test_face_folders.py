@@ -89,6 +89,18 @@ def test_what_is_missing_is_told_in_a_sentence(celeba, tmp_path_factory):
         read("celeba", celeba, {"Male": ("no", "yes")})
 
 
+def test_a_list_that_is_not_as_published_is_told_in_a_sentence(celeba, tmp_path_factory):
+    for text in ("", "4\n", "4\nMale Smiling\n000000.jpg 1 1 1 1 1\n1 2 3 4 5 6 7 8\n"):
+        (celeba / "list_attr_celeba.txt").write_text(text)
+        with pytest.raises(InputError, match=r"celeba|expected"):
+            read("celeba", celeba, {"Male": ("no", "yes")})
+    folder = tmp_path_factory.mktemp("fairface")
+    for data in (b"", b'file,age\n"a,b\n', b"\xff\xfe\x00file"):
+        (folder / "fairface_label_train.csv").write_bytes(data)
+        with pytest.raises(InputError, match=r"fairface_label_train\.csv"):
+            read("fairface", folder, {"gender": ("Male", "Female")})
+
+
 def test_the_middle_square_is_what_is_kept(tmp_path):
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 200

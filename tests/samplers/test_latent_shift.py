@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from sklearn.mixture import GaussianMixture
 
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import InputError
-from qdgs.samplers.latent_shift import LatentShiftSampler
+from qdgs.samplers.latent_shift import LatentShiftSampler, drawn_from
 
 
 def fitted(problem, rng, **options):
@@ -49,7 +50,8 @@ def test_a_set_has_the_shares_of_the_target_and_images_of_them(make_problem, rng
     latents = latents_of(rows).numpy()
     assert ((latents[:, 0] > 0) == (rows["group_color"] == "blue")).all()
     assert ((latents[:, 1] > 0) == (rows["label"] == "wide")).all()
-    assert sampler.cost.judge_labels == sampler.cost.generator_calls == 2000
+    assert sampler.cost.judge_labels == 2000
+    assert sampler.cost.generator_calls == sampler.cost.forwards == 2000 + len(rows)
     assert "held-out accuracy" in sampler.notes[0]
 
 
@@ -70,3 +72,19 @@ def test_the_same_random_numbers_give_the_same_set(make_problem):
         for _ in range(2)
     ]
     assert sets[0].equals(sets[1])
+
+
+def test_a_mixture_is_drawn_from_by_its_weights_means_and_covariances():
+    mixture = GaussianMixture(2)
+    mixture.weights_ = np.array([0.25, 0.75])
+    mixture.means_ = np.array([[0.0, 0.0, 0.0], [20.0, -10.0, 5.0]])
+    roots = np.array([np.diag([1.0, 2.0, 0.5]), [[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.1, 0.2, 1.0]]])
+    mixture.covariances_ = roots @ roots.transpose(0, 2, 1)
+    drawn = drawn_from(mixture, 40_000, np.random.default_rng(3))
+    second = drawn[:, 0] > 10
+    assert second.mean() == pytest.approx(0.75, abs=0.01)
+    for rows, mean, covariance in zip(
+        (drawn[~second], drawn[second]), mixture.means_, mixture.covariances_, strict=True
+    ):
+        assert rows.mean(axis=0) == pytest.approx(mean, abs=0.06)
+        assert np.cov(rows.T) == pytest.approx(covariance, abs=0.12)

@@ -151,6 +151,22 @@ def test_source_data_that_are_missing_are_asked_for(make_problem, rng):
         FairTL(pretraining_steps=1).fit(make_problem(reference=labelled(4)), rng)
 
 
+def test_the_gan_of_shapes_is_not_adapted_to_anything_else(make_problem, rng):
+    groups = {f"{age}/{shape}": 0.25 for age in ("young", "old") for shape in SHAPES}
+    attributes = {"age": ("young", "old"), "shape": SHAPES}
+
+    class Judge:
+        def __init__(self):
+            self.attributes = attributes
+
+    known = labelled(8)
+    known = LabelledImages(known.images, known.values.assign(age=np.resize(["young", "old"], 8)))
+    problem = make_problem(judge=Judge(), attributes=attributes, target=groups, reference=known)
+    sentence = "fairtl: expected a generator with a discriminator to adapt, got 'Plane', which has none; give"
+    with pytest.raises(InputError, match=sentence):
+        fitted(FairTL(steps=1), problem)
+
+
 def test_an_unbalanced_reference_set_is_warned_of(gan_folder, make_problem, rng):
     with pytest.warns(ReferenceWarning, match="red/tall 0.5 of 0.25"):
         fitted(FairTL(steps=1, batch_size=2, gan=gan_folder), make_problem(reference=labelled(40, groups=2)))

@@ -70,7 +70,17 @@ def test_the_judge_is_asked_of_samples_and_not_of_partners(make_problem, rng):
     sampler.sample(100, rng)
     spent = sampler.cost - before
     assert before.judge_labels == 1500
-    assert spent.judge_labels == spent.generator_calls >= 50
+    assert spent.judge_labels >= 50
+    assert spent.generator_calls == spent.judge_labels + 50  # the partners, which are made for the set alone
+
+
+def test_the_angle_between_hyperplanes_and_a_lack_of_readable_samples_are_told(make_problem, rng):
+    generator = type(make_problem().generator)(correlation=0.6)
+    sampler = fitted(make_problem(generator=generator, draws=40), rng)
+    cosine = sampler.protected["color"].normal @ sampler.label[""].normal
+    assert f"cosine between the hyperplanes of color and shape: {cosine:.2f}" in sampler.notes
+    assert len(sampler.sample(100, rng)) == 80
+    assert "40 readable samples of 50 among 40 draws" in sampler.notes
 
 
 class Space:

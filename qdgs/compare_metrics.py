@@ -83,7 +83,7 @@ def over_seeds(frame: pd.DataFrame, method: str, generator: str, metric: str) ->
         return None
     values = rows["value"].to_numpy(float)
     if _proportion(metric) and set(values) in ({0.0}, {1.0}):
-        tries = int(rows["n"].sum())
+        tries = _tries(frame, (method, generator), rows, metric)
         return proportion(round(values[0] * tries), tries)
     if len(rows) == 1:
         told = Estimate(float(values[0]), float(rows["low"].iloc[0]), float(rows["high"].iloc[0]))
@@ -117,6 +117,16 @@ def best_of(
         if len(of)
     }
     return {key for key, mean in means.items() if mean == max(means.values())}
+
+
+def _tries(frame: pd.DataFrame, key: tuple[str, str], rows: pd.DataFrame, metric: str) -> int:
+    """On how many images a share rests, in all seeds: of the worst group on those of a smallest one."""
+    if metric == "worst_group_accuracy":
+        mine = (frame["method"] == key[0]) & (frame["generator"] == key[1])
+        groups = frame[mine & frame["metric"].str.startswith(BY_GROUP)]
+        if len(groups):
+            return int(groups.groupby("seed")["n"].min().sum())
+    return int(rows["n"].sum())
 
 
 def _proportion(metric: str) -> bool:

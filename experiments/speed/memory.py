@@ -30,15 +30,7 @@ def measured(config: Path, overrides: list[str]) -> dict[str, Any]:
     """
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-c",
-            "from qdgs.cli import main; main()",
-            "run",
-            str(config),
-            "--out",
-            f"{folder}/run",
-        ]
+        command = [sys.executable, "-c", PROGRAM, "run", str(config), "--out", f"{folder}/run"]
         for assignment in overrides:
             command += ["--set", assignment]
         ended = subprocess.run(command, check=False)

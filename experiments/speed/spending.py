@@ -44,15 +44,8 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "mix, screen of 4": {"mix": ["cma_mae", "map_elites_line", "random"], "screen": 4},
 }
 COLUMNS = [
-    "task",
-    "arm",
-    "seed",
-    "seconds",
-    "evaluations",
-    "corrected_qd_score",
-    "group_diversity_ratio",
-    "guessed",
-]
+    "task", "arm", "seed", "seconds", "evaluations", "corrected_qd_score", "group_diversity_ratio", "guessed",
+]  # fmt: skip
 
 
 def compared(task: Task, arms: Sequence[str], seed: int, seconds: float, slices: int) -> list[dict[str, Any]]:

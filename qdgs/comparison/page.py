@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -155,10 +156,9 @@ def _value(estimate: Estimate | None, name: str, *, best: bool) -> Value | None:
     if estimate is None:
         return None
     text = number_text(estimate.value, name)
-    interval = ""
-    if estimate.low == estimate.low and estimate.low != estimate.high:
-        interval = f"{number_text(estimate.low, name)} to {number_text(estimate.high, name)}"
-    return Value(text, interval, best)
+    low, high = number_text(estimate.low, name), number_text(estimate.high, name)
+    told = not math.isnan(estimate.low) and low != high
+    return Value(text, f"{low} to {high}" if told else "", best)
 
 
 def _figures(frame: pd.DataFrame, config: CompareConfig) -> dict[str, dict[str, Any]]:

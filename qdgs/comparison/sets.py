@@ -104,4 +104,4 @@ def _generator(bench: Bench, cell: Cell, name: str) -> Generator:
     gan = bench.work(cell) / "gan"
     if not gan.is_dir():
         raise InputError(f"{cell.title}: expected the generator that it made in {gan}, got none")
-    return load_generator(Named(name=NAME, path=str(gan)), device=bench.device)
+    return load_generator(Named.model_validate({"name": NAME, "path": str(gan)}), device=bench.device)

@@ -156,6 +156,5 @@ def _cell(estimate: Estimate | None, name: str, *, best: bool) -> str:
         return "–"
     text = number_text(estimate.value, name)
     text = f"**{text}**" if best else text
-    if math.isnan(estimate.low) or estimate.low == estimate.high:
-        return text
-    return f"{text} ({number_text(estimate.low, name)} to {number_text(estimate.high, name)})"
+    low, high = number_text(estimate.low, name), number_text(estimate.high, name)
+    return text if math.isnan(estimate.low) or low == high else f"{text} ({low} to {high})"

@@ -134,9 +134,10 @@ def utkface_table(folder: Path, split: str) -> pd.DataFrame:
 
 def _table(path: Path, **reading: Any) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, **reading)
+        table: pd.DataFrame = pd.read_csv(path, **reading)
     except ValueError as error:  # pandas' own errors and those of decoding are ValueErrors
         raise InputError(f"{path}: expected the list as it was published, got {error}") from error
+    return table
 
 
 def _existing(path: Path) -> Path:

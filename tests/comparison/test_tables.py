@@ -67,6 +67,10 @@ def test_what_is_right_in_every_seed_has_wilsons_interval_of_all_tries_together(
     told = over_seeds(frame, "a", "vae", "worst_group_accuracy")
     assert (told.value, told.high) == (1, 1)
     assert told.low == pytest.approx(binomtest(300, 300).proportion_ci(method="wilson").low)
+    of_groups = rows | {"accuracy of red": row(1.0, n=60), "accuracy of blue": row(1.0, n=40)}
+    grouped = result_frame([{**cell("a", seed), "rows": of_groups} for seed in range(3)])
+    told = over_seeds(grouped, "a", "vae", "worst_group_accuracy")
+    assert told.low == pytest.approx(binomtest(120, 120).proportion_ci(method="wilson").low)
     nothing = over_seeds(frame, "a", "vae", "kl")
     assert nothing.low == nothing.high == 0  # no share of tries
 

@@ -101,6 +101,7 @@ def fitted(task: Task, chain: Chain, data: Tensor, codes: np.ndarray, generation
     fitting = replace(task.fitting, penalty=chain.penalty, smallest_batch=smallest)
     if chain.arm in ("likelihood", "up-weighted"):
         emphasis = equal_classes(codes) if chain.arm == "up-weighted" else None
+        fitting = replace(fitting, learning_rate=task.direct_rate or fitting.learning_rate)
         fit_directly(model, data, fitting, random, emphasis=emphasis)
         return Fit(model)
     hypernetwork = seeded(lambda: task.new_hypernetwork(model), random)

@@ -39,6 +39,7 @@ class Task(ABC):
         fitting: Steps and rates, without penalty.
         hidden: Widths of the hypernetwork's layers.
         samples: Drawn of a model to measure it.
+        direct_rate: Learning rate of a model that is fitted by itself; None takes that of `fitting`.
     """
 
     data: Tensor
@@ -46,6 +47,7 @@ class Task(ABC):
     fitting: Fitting
     hidden: tuple[int, ...]
     samples: int = 5000
+    direct_rate: float | None = None
 
     @abstractmethod
     def new_model(self) -> GenerativeModel:
@@ -160,10 +162,9 @@ def shapes(seed: int, n: int = 2000, bias: float = 0.9) -> Shapes:
     rng = qdgs.stream(seed, qdgs.Stream.DRAWING)
     images, shape, color = biased_shapes(n, bias, rng, image_size=64)
     codes = np.where(shape == color, MAJORITY, MINORITY)
-    fitting = Fitting(
-        steps=2000, batch_size=64, learning_rate=2e-4
-    )  # of 1e-3 a hypernetwork's model goes blank
-    return Shapes(1 - images, codes, fitting, (32, 64, 96), samples=1000)
+    # at the rate that is right for the autoencoder by itself a hypernetwork's model goes blank
+    fitting = Fitting(steps=3000, batch_size=32, learning_rate=2e-4)
+    return Shapes(1 - images, codes, fitting, (32, 64, 96), samples=1000, direct_rate=1e-3)
 
 
 PUBLISHED = {"mixture": 0.1, "digits": 1.0, "shapes": 1.0}

@@ -8,9 +8,10 @@ RUN/verification/NAME_roc.csv   the curve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from qdgs.errors import InputError
@@ -76,7 +77,11 @@ def joined_groups(benchmarks: Sequence[Benchmark], name: str = "groups") -> Benc
     ]
     same = [bool(value) for one in benchmarks for value in one.pairs.same]
     groups = [one.name for one in benchmarks for _ in range(len(one.pairs))]
-    return Benchmark(name, Pairs.of(images, same).grouped(groups))
+    joined = Pairs.of(images, same).grouped(groups)
+    told = [one.pairs.folds for one in benchmarks if one.pairs.folds is not None]
+    return Benchmark(
+        name, replace(joined, folds=np.concatenate(told)) if len(told) == len(benchmarks) else joined
+    )
 
 
 def verify_pairs(
@@ -103,7 +108,9 @@ def verify_pairs(
         backbone, pixels, device=device, progress=lambda done: watch(Step("verify", done, total, "images"))
     )
     distances = squared_distances(embeddings[pairs.first], embeddings[pairs.second])
-    return verify_distances(distances, pairs.same, pairs.groups, rng=stream(seed, Stream.BOOTSTRAP))
+    return verify_distances(
+        distances, pairs.same, pairs.groups, folds=pairs.folds, rng=stream(seed, Stream.BOOTSTRAP)
+    )
 
 
 def verify_run(
@@ -166,8 +173,8 @@ def told(name: str, result: Verification) -> list[str]:
         for far, value in result.true_accepts.items()
     )
     lines = [
-        f"{name}: accuracy {result.accuracy:.4f} ± {result.accuracy_std:.4f} over 10 folds of {result.n:,} "
-        f"pairs; equal error rate {result.equal_error_rate:.4f}; TAR {rates}"
+        f"{name}: accuracy {result.accuracy:.4f} ± {result.accuracy_std:.4f} over {result.folds} folds of "
+        f"{result.n:,} pairs; equal error rate {result.equal_error_rate:.4f}; TAR {rates}"
     ]
     for group_name, group in result.groups.items():
         accuracy, shift = group.accuracy, group.threshold_shift

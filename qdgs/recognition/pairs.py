@@ -37,6 +37,7 @@ class Pairs:
         second: Of its second.
         same: Whether the two show one person, `(n,)`.
         groups: Group of each pair, `(n,)`, where groups are known.
+        folds: Fold of each pair from 0, `(n,)`, where the list tells them.
     """
 
     images: tuple[Source, ...]
@@ -44,6 +45,7 @@ class Pairs:
     second: NDArray[np.int64]
     same: NDArray[np.bool_]
     groups: NDArray[np.str_] | None = None
+    folds: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.same)
@@ -73,9 +75,10 @@ def read_pairs(path: Path, *, images: Path | None = None) -> Pairs:
     """A pair list: a CSV, or the text that LFW and Racial Faces in the Wild use.
 
     A CSV has the columns first, second, same and, where there are groups, group; or p1, p2, label and att1,
-    as Balanced Faces in the Wild has them, where pairs of two groups get both names. A text has on a line
-    `name i j` for two images of one person or `name i name j` for two persons, and on the first perhaps how
-    many there are; image i of a name is `name/name_000i.jpg`.
+    as Balanced Faces in the Wild has them, where pairs of two groups get both names. A column `fold` says
+    which pairs belong together when thresholds are chosen, so that nobody is in two folds. A text has on a
+    line `name i j` for two images of one person or `name i name j` for two persons, and on the first perhaps
+    how many there are; image i of a name is `name/name_000i.jpg`.
 
     Args:
         path: The list.
@@ -142,12 +145,23 @@ def _of_table(path: Path, root: Path) -> Pairs:
     same = [_told(path, number, text) for number, text in enumerate(table[columns["same"]], start=2)]
     files = zip(table[columns["first"]], table[columns["second"]], strict=True)
     pairs = Pairs.of([(root / one, root / other) for one, other in files], same)
+    if "fold" in table:
+        pairs = replace(pairs, folds=_folds(path, table["fold"]))
     if columns["group"] not in table:
         return pairs
     groups = table[columns["group"]]
     if "att2" in table and columns["group"] == "att1":
         groups = groups.where(table["att1"] == table["att2"], groups + " and " + table["att2"])
     return pairs.grouped(list(groups))
+
+
+def _folds(path: Path, told: pd.Series) -> NDArray[np.int64]:
+    names, folds = np.unique(told.to_numpy(np.str_), return_inverse=True)
+    if len(names) < 2:
+        raise InputError(
+            f"{path}: expected several folds in the column fold, got {', '.join(names) or 'none'}"
+        )
+    return folds.astype(np.int64)
 
 
 def _told(path: Path, line: int, text: str) -> bool:

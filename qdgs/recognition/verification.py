@@ -91,7 +91,8 @@ class Verification:
     Attributes:
         n: Number of pairs.
         different: Of them, pairs of two persons.
-        accuracy: Mean over ten folds, each at the threshold that is best on the other nine.
+        folds: How many there are: ten, or those that the list of pairs tells.
+        accuracy: Mean over the folds, each at the threshold that is best on the others.
         accuracy_std: Deviation over the folds.
         threshold: Mean of the folds' thresholds.
         true_accepts: False accept rate → true accept rate.
@@ -105,6 +106,7 @@ class Verification:
 
     n: int
     different: int
+    folds: int
     accuracy: float
     accuracy_std: float
     threshold: float
@@ -179,26 +181,25 @@ def folds_of(same: Bools, groups: NDArray[np.str_] | None = None, folds: int = F
     return found
 
 
-def ten_fold(
-    distances: Array, same: Bools, groups: NDArray[np.str_] | None = None, folds: int = FOLDS
-) -> tuple[Bools, Array]:
+def folded(distances: Array, same: Bools, fold_of: NDArray[np.int64]) -> tuple[Bools, Array]:
     """Which pairs are told right at thresholds chosen without them.
 
-    Folds are those of `folds_of`; of `THRESHOLDS` the lowest with the best accuracy on the other folds is
-    taken, and accepts what lies below it.
+    Of `THRESHOLDS` the lowest with the best accuracy on the other folds is taken, and accepts what lies below
+    it.
+
+    Args:
+        distances: `(n,)`.
+        same: `(n,)`.
+        fold_of: Fold of each pair, from 0 on, `(n,)`: those of `folds_of`, or of a list.
 
     Returns:
         Whether each pair is told right `(n,)`, and each fold's threshold `(folds,)`.
-
-    Raises:
-        InputError: There are fewer pairs than folds.
 
     References:
         Huang et al. 2007, Labeled Faces in the Wild, section 4 (the protocol); the grid and the strict
         comparison are those of InsightFace's programs.
     """
-    fold_of = folds_of(same, groups, folds)
-    right = _right_by_fold(distances, same, fold_of, folds)
+    right = _right_by_fold(distances, same, fold_of, int(fold_of.max()) + 1)
     others = right.sum(axis=0) - right
     chosen = THRESHOLDS[others.argmax(axis=1)]
     correct: Bools = (distances < chosen[fold_of]) == same
@@ -211,6 +212,7 @@ def verify_distances(
     groups: NDArray[np.str_] | None = None,
     *,
     rng: np.random.Generator,
+    folds: NDArray[np.int64] | None = None,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Verification:
@@ -223,22 +225,26 @@ def verify_distances(
         same: `(n,)`.
         groups: Group of each pair `(n,)`, if there are any.
         rng: Source of the resamples.
+        folds: Fold of each pair, from 0 on, `(n,)`; without it those of `folds_of`.
         resamples: How many, for accuracies; thresholds take at most `SHIFT_RESAMPLES`.
         level: Coverage of the intervals.
 
     Raises:
         InputError: There are too few pairs, or a group has no same or no different ones.
     """
-    correct, thresholds = ten_fold(distances, same, groups)
-    fold_of = folds_of(same, groups)
-    by_fold = [correct[fold_of == fold].mean() for fold in range(FOLDS)]
+    fold_of = folds_of(same, groups) if folds is None else folds
+    correct, thresholds = folded(distances, same, fold_of)
+    by_fold = [correct[fold_of == fold].mean() for fold in range(len(thresholds))]
     roc = roc_curve(distances, same)
     threshold, rate = roc.equal_error()
-    by_group = {} if groups is None else _by_group(distances, same, correct, groups, rng, resamples, level)
+    by_group = (
+        {} if groups is None else _by_group(distances, same, correct, groups, folds, rng, resamples, level)
+    )
     worst_group = min(by_group, key=lambda name: by_group[name].accuracy.value) if by_group else None
     return Verification(
         n=len(same),
         different=int((~same).sum()),
+        folds=len(by_fold),
         accuracy=float(np.mean(by_fold)),
         accuracy_std=float(np.std(by_fold)),
         threshold=float(thresholds.mean()),
@@ -271,6 +277,7 @@ def _by_group(
     same: Bools,
     correct: Bools,
     groups: NDArray[np.str_],
+    folds: NDArray[np.int64] | None,
     rng: np.random.Generator,
     resamples: int,
     level: float,
@@ -292,13 +299,23 @@ def _by_group(
             n=len(rows),
             different=int((~same[rows]).sum()),
             accuracy=percentile_interval(accuracy, _resampled(accuracy, len(rows), rng, resamples), level),
-            own_accuracy=float(ten_fold(distances[rows], same[rows], groups[rows])[0].mean()),
+            own_accuracy=_own_accuracy(distances[rows], same[rows], None if folds is None else folds[rows]),
             true_accepts={far: roc.true_accepts_at(far) for far in FALSE_ACCEPT_RATES},
             equal_error_rate=rate,
             equal_error_threshold=threshold,
             threshold_shift=shifts[name],
         )
     return result
+
+
+def _own_accuracy(distances: Array, same: Bools, folds: NDArray[np.int64] | None) -> float:
+    """Accuracy of a group at thresholds of its own; NaN where all of it is in one fold."""
+    told = (
+        folds_of(same, np.zeros(len(same), np.str_))
+        if folds is None
+        else np.unique(folds, return_inverse=True)[1]
+    )
+    return float(folded(distances, same, told)[0].mean()) if told.max() else float("nan")
 
 
 def _shifts(

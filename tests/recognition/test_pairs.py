@@ -56,6 +56,16 @@ def test_the_columns_of_balanced_faces_in_the_wild_are_read(images, tmp_path):
     pairs = read_pairs(path, images=images)
     assert named(pairs) == WANTED
     assert pairs.groups.tolist() == ["F", "F and M"]
+    assert pairs.folds is None
+
+
+def test_folds_of_a_list_are_those_that_it_tells(images, tmp_path):
+    rows = "Ann/Ann_0001.jpg,Ann/Ann_0002.jpg,1,{}\nAnn/Ann_0001.jpg,Bea/Bea_0002.jpg,0,{}\n"
+    head = "p1,p2,label,fold\n"
+    path = written(tmp_path / "bfw.csv", head + rows.format("2", "1") + rows.format("2", "5"))
+    assert read_pairs(path, images=images).folds.tolist() == [1, 0, 1, 2]
+    with pytest.raises(InputError, match=r"expected several folds in the column fold, got 2$"):
+        read_pairs(written(tmp_path / "one.csv", head + rows.format("2", "2")), images=images)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from sklearn.metrics import roc_curve as sklearn_roc
 from qdgs.errors import InputError
 from qdgs.recognition.verification import (
     FALSE_ACCEPT_RATES,
+    THRESHOLDS,
+    folded,
     folds_of,
     roc_curve,
     squared_distances,
-    ten_fold,
     verify_distances,
 )
 
@@ -115,7 +116,7 @@ def test_everything_agrees_with_a_slow_version(seed):
         assert group.different == (~same[part]).sum()
         for far in FALSE_ACCEPT_RATES:
             assert group.true_accepts[far] == pytest.approx(slow_tar(own, same[part].tolist(), far), abs=1e-6)
-    correct, _ = ten_fold(distances, same, groups)
+    correct, _ = folded(distances, same, folds_of(same, groups))
     assert sum(g.accuracy.value * g.n for g in told.groups.values()) == pytest.approx(correct.sum())
     assert told.worst.value == min(group.accuracy.value for group in told.groups.values())
     assert told.groups[told.worst_group].accuracy.value == told.worst.value
@@ -161,7 +162,7 @@ def test_thresholds_come_from_the_other_folds():
     distances = np.tile([0.5, 1.5], 50)
     same = np.tile([True, False], 50)
     distances[:10] += 2
-    correct, thresholds = ten_fold(distances, same)
+    correct, thresholds = folded(distances, same, folds_of(same))
     assert thresholds == pytest.approx([0.51] * 10)
     assert correct[:10].tolist() == [False, True] * 5
     assert correct[10:].all()
@@ -201,7 +202,7 @@ def test_intervals_of_accuracy_are_those_of_resampled_pairs():
     first, second, same, groups = random_pairs(n=600)
     distances = squared_distances(first, second)
     told = verify_distances(distances, same, groups, rng=np.random.default_rng(0), resamples=4000)
-    correct = ten_fold(distances, same, groups)[0]
+    correct = folded(distances, same, folds_of(same, groups))[0]
     rng = np.random.default_rng(1)
     for name, group in told.groups.items():
         own = correct[groups == name]
@@ -231,3 +232,31 @@ def test_a_group_of_one_kind_of_pairs_is_refused_by_name():
     groups = np.where(same, "alike", "others")
     with pytest.raises(InputError, match="group 'alike': expected at least 10 pairs, same and different"):
         verify_distances(np.linspace(0, 4, 40), same, groups, rng=np.random.default_rng(0))
+
+
+def test_folds_that_are_given_are_those_whose_thresholds_are_chosen_apart():
+    rng = np.random.default_rng(4)
+    same = np.tile([True, False], 60)
+    folds = np.repeat([0, 1, 2], 40)
+    # the third fold lies elsewhere: thresholds of the others are wrong for it
+    distances = np.where(same, 0.4, 1.2) + 0.1 * rng.random(120) + np.where(folds == 2, 1.0, 0.0)
+    result = verify_distances(distances, same, rng=rng, folds=folds)
+    assert result.folds == 3
+    correct, thresholds = folded(distances, same, folds)
+    for fold in range(3):
+        others = folds != fold
+        scores = [((distances[others] < t) == same[others]).mean() for t in THRESHOLDS]
+        assert thresholds[fold] == THRESHOLDS[int(np.argmax(scores))]
+        right = (distances[~others] < thresholds[fold]) == same[~others]
+        assert (correct[~others] == right).all()
+    assert not correct[(folds == 2) & same].any()
+
+
+def test_a_group_within_one_fold_has_no_thresholds_of_its_own():
+    rng = np.random.default_rng(5)
+    same = np.tile([True, False], 40)
+    folds, groups = np.repeat([0, 1], 40), np.repeat(["a", "b"], 40)
+    result = verify_distances(np.where(same, 0.4, 1.2), same, groups, rng=rng, folds=folds)
+    assert np.isnan(result.groups["a"].own_accuracy)
+    assert result.groups["a"].accuracy.value == 1
+    assert result.to_json()["groups"]["a"]["own_accuracy"] is None

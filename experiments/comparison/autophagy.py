@@ -20,7 +20,7 @@ make that class?), FILE.png, with --refits FILE_bias.csv, and FILE_drift.csv: th
 against plain likelihood, and of penalised arms against the hypernetwork alone, over seeds, with Student's
 95 % interval. Named before it was run: with the penalty a model is less far from the data. One chain after
 the other goes into the CSV; a second call does what is missing, and goes on within a chain where --work is
-kept.
+kept; then FILE_samples_DATA.png has samples of the first seed's models.
 
     minority_share          of the samples that can be read, by the reader who also reads the data (row 0)
     majority_to_minority    R_Fair; fair says that it is not above that of the data, R_I
@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 
 from autophagy_bias import bias_of_refits, summary_of_refits
-from autophagy_figure import draw_generations
+from autophagy_figure import draw_generations, draw_samples
 from autophagy_tasks import MAJORITY, MINORITY, PUBLISHED, TASKS, UNREADABLE, Task, shortened
 from qdgs.errors import InputError, QdgsError
 from qdgs.fairness.classification import paired_interval
@@ -60,7 +60,7 @@ COLUMNS = [
 ]  # fmt: skip
 ONE_CLASS = ["data", "arm", "penalty", "seed", "given", "minority_share", "readable"]
 KEY = ["data", "arm", "penalty", "seed"]
-QUICK_STEPS = 30
+QUICK_STEPS, SHOWN = 30, 12
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def generations(
     data, codes = task.data, task.codes
     for generation in range(1, count + 1):
         begun = time.monotonic()
-        kept = work / f"{chain.name}_{task.fitting.steps}_{generation}.pt" if work else None
+        kept = work / kept_name(task, chain, generation) if work else None
         if kept is not None and kept.exists() and generation > 1:
             fit = Fit(task.new_model())
             fit.model.load_state_dict(torch.load(kept, weights_only=True))
@@ -186,6 +186,37 @@ def generations(
         yield {column: row[column] for column in COLUMNS}, fit
         data = drawn(fit.model, len(task.data), numbers(chain, generation, 3))
         codes = task.read(data)
+
+
+def kept_name(task: Task, chain: Chain, generation: int) -> str:
+    """File of a fitted model in the folder of --work."""
+    return f"{chain.name}_{task.fitting.steps}_{generation}.pt"
+
+
+def sample_rows(task: Task, chains: Sequence[Chain], args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Samples of the first, a middle and the last generation of chains that are kept, under their names."""
+    told, shown = {}, sorted({1, -(-args.generations // 2), args.generations})
+    for chain, generation in itertools.product(chains, shown):
+        kept = args.work / kept_name(task, chain, generation)
+        if kept.exists():
+            model = task.new_model()
+            model.load_state_dict(torch.load(kept, weights_only=True))
+            told[f"{chain.arm}, {generation}"] = task.pictures(drawn(model, SHOWN, numbers(chain, 1, 4)))
+    return told
+
+
+def write_samples(args: argparse.Namespace) -> list[Path]:
+    """Pictures of what the first seed's models make, of every kind of data that are images."""
+    paths = []
+    for data in args.data:
+        task = TASKS[data](0)
+        task = shortened(task, QUICK_STEPS) if args.quick else task
+        real = task.pictures(task.data[:SHOWN])
+        chains = [chain for chain in chains_of(args) if chain.data == data and chain.seed == 0]
+        if real is not None and (told := sample_rows(task, chains, args)):
+            path = args.out.with_name(f"{args.out.stem}_samples_{data}.png")
+            paths.append(save(draw_samples({"data": real, **told}), path))
+    return paths
 
 
 def real_row(task: Task, chain: Chain) -> dict[str, Any]:
@@ -331,7 +362,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = drift(rows)
     table.to_csv(args.out.with_name(f"{args.out.stem}_drift.csv"), index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="{:.3f}".format))
-    print(f"{args.out} · {save(draw_generations(rows), args.out.with_suffix('.png'))}")
+    written = [args.out, save(draw_generations(rows), args.out.with_suffix(".png"))]
+    written += write_samples(args) if args.work else []
+    print(" · ".join(map(str, written)))
 
 
 if __name__ == "__main__":

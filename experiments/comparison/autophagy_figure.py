@@ -1,7 +1,8 @@
 """The figure of the autophagy loop."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -40,6 +41,21 @@ def draw_generations(rows: pd.DataFrame) -> Figure:
         panels[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
     handles = {text: line for line, text in _labelled(panels.flat)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def draw_samples(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Rows of images `(n, height, width, 3)` under their names, nothing chosen."""
+    count = min(map(len, rows.values()))
+    figure = Figure(figsize=(0.62 * count + 1.7, 0.66 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), count, squeeze=False)
+    for line, (name, images) in zip(panels, rows.items(), strict=True):
+        for panel, image in zip(line, images, strict=False):
+            panel.imshow(image, interpolation="nearest")
+            panel.set_xticks([])
+            panel.set_yticks([])
+            panel.spines[:].set_color("#dddddd")
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     return figure
 
 

@@ -61,6 +61,10 @@ class Task(ABC):
     def distance(self, model: GenerativeModel, samples: Tensor) -> float:
         """How far a model is from the task's data, 0 being the data themselves."""
 
+    def pictures(self, data: Tensor) -> np.ndarray | None:
+        """Data as images `(n, height, width, 3)` in [0, 1], where they are some."""
+        return None
+
     def new_hypernetwork(self, model: GenerativeModel) -> SetHypernetwork:
         """An untrained hypernetwork for a model."""
         return SetHypernetwork(model, self.data[0].numel(), hidden=self.hidden)
@@ -108,6 +112,11 @@ class Digits(Task):
         digits = _digit_reader().predict(data.numpy())
         return np.select([digits == 3, digits == 6], [MAJORITY, MINORITY], UNREADABLE)
 
+    def pictures(self, data: Tensor) -> np.ndarray | None:
+        """Black on white."""
+        ink = data.reshape(-1, 8, 8, 1).clamp(0, 1).expand(-1, -1, -1, 3)
+        return (1 - ink).numpy()
+
     def distance(self, model: GenerativeModel, samples: Tensor) -> float:
         """Fréchet distance of pixels."""
         return frechet(samples.numpy(), self.data.numpy())
@@ -127,6 +136,10 @@ class Shapes(Task):
         color, shape = (read[name].map(values.index, na_action="ignore") for name, values in _SHAPES.items())
         codes = np.where(color == shape, MAJORITY, MINORITY)
         return np.where(color.isna() | shape.isna(), UNREADABLE, codes)
+
+    def pictures(self, data: Tensor) -> np.ndarray | None:
+        """In their colours."""
+        return (1 - data).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
     def distance(self, model: GenerativeModel, samples: Tensor) -> float:
         """Fréchet distance of pixels at 8×8."""

@@ -89,6 +89,21 @@ def test_an_interrupted_chain_goes_on_as_if_it_had_not_been(autophagy, tmp_path)
     autophagy.main(["--quick", "--generations", "1", "--out", str(half), *kept, *options])
     resumed = quickly(autophagy, half, *options, *kept)
     pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), whole.drop(columns="seconds"))
+    assert (tmp_path / "half_samples_digits.png").stat().st_size > 0
+    assert not (tmp_path / "whole_samples_digits.png").exists()
+
+
+def test_samples_are_those_of_the_models_that_are_kept(autophagy, tasks, tmp_path):
+    task, chain = tasks.TASKS["digits"](0), autophagy.Chain("digits", "likelihood", 0.0, 0)
+    model = task.new_model()
+    torch.save(model.state_dict(), tmp_path / autophagy.kept_name(task, chain, 3))
+    args = autophagy.arguments(["--generations", "6", "--out", "x.csv", "--work", str(tmp_path)])
+    ((name, images),) = autophagy.sample_rows(task, [chain], args).items()
+    assert name == "likelihood, 3"
+    expected = autophagy.drawn(model, autophagy.SHOWN, autophagy.numbers(chain, 1, 4)).reshape(-1, 8, 8)
+    np.testing.assert_allclose(images[..., 0], 1 - expected.clamp(0, 1).numpy(), atol=1e-6)
+    assert task.pictures(task.data).shape == (len(task.data), 8, 8, 3)
+    assert tasks.TASKS["mixture"](0).pictures(torch.zeros(3)) is None
 
 
 def test_a_foreign_file_is_refused(autophagy, tmp_path):

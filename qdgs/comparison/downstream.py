@@ -31,7 +31,7 @@ from qdgs.training.pixels import to_pixels, to_unit, unit_batches
 WEIGHTS, BIASED, TUNING = range(3)
 RESPONDING, STARTS = 0.25, 5
 """Share of a biased classifier's hidden units that are to respond to some test image, and how many initial
-weights are tried for it."""
+weights are tried for it, and orders of the images where a tuned one is dead."""
 
 Logits = tuple[Array, Array]
 """On the test images of the last epochs `(last, n)`, and on the usual ones of the last `(1, m)`."""
@@ -204,8 +204,31 @@ class Task:
         weigh: Weigh | None = None,
         look: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> Logits:
-        classifier = self._biased()
-        told: list[Array] = []
+        """Tune the biased classifier; one that then answers every image alike is tuned in another order.
+
+        Adam now and then kills all units of it, whatever it is tuned on, balanced drawings as well.
+        """
+        told: list[Array]
+        for start in range(STARTS):
+            classifier, told = self._biased(), []
+            self._tune(classifier, told, images, targets, start, augment=augment, weigh=weigh, look=look)
+            if np.ptp(told[-1]) > 0:
+                break
+        return np.concatenate(told), self._answers(classifier, self.data.usual, look)
+
+    def _tune(
+        self,
+        classifier: ShapeClassifier,
+        told: list[Array],
+        images: Tensor,
+        targets: Tensor,
+        start: int,
+        *,
+        augment: Augmentation | None,
+        weigh: Weigh | None,
+        look: Callable[[Tensor], Tensor],
+    ) -> None:
+        """Tune in place, and add the logits on the test images of the last epochs."""
         epochs = self.epochs_for(len(images))
 
         def evaluate(epoch: Epoch) -> None:
@@ -218,14 +241,13 @@ class Task:
             targets,
             epochs=epochs,
             batch_size=self.config.batch_size,
-            generator=self._numbers(TUNING),
+            generator=self._numbers(TUNING + 10 * start),
             schedule="cosine",
             augment=augment or self._turn,
             precision=self.config.precision,
             weigh=weigh,
             on_epoch=evaluate,
         )
-        return np.concatenate(told), self._answers(classifier, self.data.usual, look)
 
     def _tested(self, classifier: ShapeClassifier) -> Logits:
         test, usual = (self._answers(classifier, images) for images in (self.data.test, self.data.usual))

@@ -108,5 +108,33 @@ def test_a_dead_biased_classifier_is_trained_again_from_other_weights(task, monk
     assert not torch.equal(third.head.weight, load_classifier(first.biased).head.weight)
 
 
+def test_a_classifier_that_died_in_tuning_is_tuned_in_another_order(task, monkeypatch, rng):
+    train, seeds = downstream.train_classifier, []
+    dying = 2
+
+    def killing(model, *given, generator, on_epoch=None, **options):
+        seeds.append(generator.initial_seed())
+
+        def ended(epoch):
+            if len(seeds) <= dying:
+                with torch.no_grad():
+                    model.features[-2].weight.zero_()
+                    model.features[-2].bias.fill_(-1.0)
+            on_epoch(epoch)
+
+        return train(model, *given, generator=generator, on_epoch=on_epoch and ended, **options)
+
+    task.prepare()
+    monkeypatch.setattr(downstream, "train_classifier", killing)
+    images, labels = task.data.training.images, task.labels(task.data.training)
+    third = task.tuned_on(images, labels, rng)
+    assert len(set(seeds)) == len(seeds) == 3
+    assert third["score_divergence"].estimate.value > 0
+    seeds.clear()
+    dying = 100
+    assert task.tuned_on(images, labels, rng)["worst_group_accuracy"].estimate.value == 0
+    assert len(seeds) == downstream.STARTS
+
+
 def test_fewer_images_give_as_many_steps(task):
     assert [task.epochs_for(n) for n in (10, 20, 40, 80)] == [8, 4, 2, 2]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from qdgs.errors import QdgsError, is_out_of_memory
+
+Function = Callable[[Tensor], tuple[Tensor, ...]]
+Through = Callable[[Function, Sequence[Tensor]], Iterable[tuple[Tensor, ...]]]
 
 
 class MemoryWarning(UserWarning):
@@ -22,18 +25,18 @@ class Portions:
 
     Args:
         what: What is done, in words.
+        through: Does a function to portions, `map` by default.
 
     Attributes:
         limit: Most rows at once; None until memory has run out.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, through: Through = map) -> None:
         self.limit: int | None = None
         self._what = what
+        self._through = through
 
-    def __call__(
-        self, function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, size: int | None = None
-    ) -> tuple[Tensor, ...]:
+    def __call__(self, function: Function, rows: Tensor, size: int | None = None) -> tuple[Tensor, ...]:
         """Results of the function, row by row, of portions put together.
 
         Args:
@@ -46,7 +49,7 @@ class Portions:
         """
         while True:
             portion = min(size or len(rows), self.limit or len(rows))
-            done = _attempt(function, rows, portion)
+            done = _attempt(function, rows, portion, self._through)
             if done is not None:
                 return done
             self._halve(portion)
@@ -66,14 +69,12 @@ class Portions:
         self.limit = portion // 2
 
 
-def _attempt(
-    function: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, portion: int
-) -> tuple[Tensor, ...] | None:
+def _attempt(function: Function, rows: Tensor, portion: int, through: Through) -> tuple[Tensor, ...] | None:
     """None where memory ran out; what had been made until then is let go of."""
     try:
         if portion >= len(rows):
             return function(rows)
-        parts = [function(part) for part in torch.split(rows, portion)]
+        parts = list(through(function, torch.split(rows, portion)))
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

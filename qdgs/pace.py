@@ -1,36 +1,49 @@
-"""How many rows pass through generator and guide together: fewer than a micro-batch are quicker on a CPU."""
+"""How rows pass through generator and guide: on a CPU few together, and several portions side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from qdgs.memory import Portions
+from qdgs.memory import Function, Portions
+from qdgs.side_by_side import side_by_side
 
 SMALLEST = 16
 """Fewer rows at once take other paths through torch's kernels, and give other last digits."""
 
-Function = Callable[[Tensor], tuple[Tensor, ...]]
+
+class Way(NamedTuple):
+    """How the rows of a micro-batch pass.
+
+    Attributes:
+        rows: At once.
+        beside: Whether portions pass side by side, in threads.
+    """
+
+    rows: int
+    beside: bool = False
 
 
 class Pace:
-    """Runs a function of rows in portions, whose activations stay in a CPU's cache.
+    """Runs a function of rows in portions, whose activations stay in a CPU's cache, in threads where it may.
 
-    Taken is the smallest size that gives the same bits on probe rows as the whole micro-batch does. Probes
-    are the same in every run and no clock is asked, so that every run, resumed or not, takes the same size.
-    Nothing is tried with gradients, nor on other devices than a CPU: there the whole micro-batch is taken.
-    Where memory runs out, portions are halved.
+    Taken is the first way that gives the same bits on probe rows as the whole micro-batch does: first those
+    side by side, where the function allows threads, then the smallest size. Probes are the same in every run
+    and no clock is asked, so that every run, resumed or not, takes the same way on as many threads. Nothing
+    is tried with gradients, nor on other devices than a CPU: there the whole micro-batch is taken. Where
+    memory runs out, portions are halved.
 
     Args:
         function: Rows → results, one a row.
         probes: Gives so many rows to try, always the same.
         rows_at_once: "auto", or a size to keep to.
+        thread_safe: Whether several threads may call the function at once.
 
     Attributes:
-        chosen: Size of micro-batch → rows at once, as far as it is settled.
+        chosen: Size of micro-batch → way, as far as it is settled.
     """
 
     def __init__(
@@ -38,12 +51,21 @@ class Pace:
         function: Function,
         probes: Callable[[int], Tensor],
         rows_at_once: Literal["auto"] | int = "auto",
+        *,
+        thread_safe: bool = False,
     ) -> None:
         self._function = function
         self._probes = probes
         self._rows_at_once = rows_at_once
+        self._thread_safe = thread_safe
         self._portions = Portions("generator and guide")
-        self.chosen: dict[int, int] = {}
+        self._beside = Portions("generator and guide", side_by_side)
+        self.chosen: dict[int, Way] = {}
+
+    @property
+    def beside(self) -> bool:
+        """Whether portions were found to pass side by side: more rows may come before these are through."""
+        return any(way.beside for way in self.chosen.values())
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, ...]:
         """What the function gives for the rows."""
@@ -54,18 +76,29 @@ class Pace:
         if rows.device.type != "cpu" or self._portions.limit or len(rows) < 2 * SMALLEST:
             return self._portions(self._function, rows)
         if len(rows) not in self.chosen:
-            self.chosen[len(rows)] = self._smallest(self._probes(len(rows)).to(rows))
-        return self._portions(self._function, rows, self.chosen[len(rows)])
+            self.chosen[len(rows)] = self._first(self._probes(len(rows)).to(rows))
+        return self._passed(rows, self.chosen[len(rows)])
 
-    def _smallest(self, probes: Tensor) -> int:
-        whole = self._portions(self._function, probes)
-        return next(size for size in _sizes(len(probes)) if self._agrees(probes, size, whole))
+    def _passed(self, rows: Tensor, way: Way) -> tuple[Tensor, ...]:
+        portions = self._beside if way.beside else self._portions
+        return portions(self._function, rows, way.rows)
 
-    def _agrees(self, rows: Tensor, size: int, whole: tuple[Tensor, ...]) -> bool:
-        if size == len(rows):
+    def _first(self, probes: Tensor) -> Way:
+        whole = self._passed(probes, Way(len(probes)))
+        return next(way for way in self._ways(len(probes)) if self._agrees(probes, way, whole))
+
+    def _agrees(self, rows: Tensor, way: Way, whole: tuple[Tensor, ...]) -> bool:
+        if way.rows == len(rows):
             return True
-        parts = self._portions(self._function, rows, size)
+        parts = self._passed(rows, way)
         return all(torch.equal(one, other) for one, other in zip(parts, whole, strict=True))
+
+    def _ways(self, n: int) -> Iterator[Way]:
+        """Side by side, then one after another."""
+        sizes = _sizes(n)
+        if self._thread_safe and torch.get_num_threads() > 1:
+            yield from (Way(size, beside=True) for size in sizes[:-1])
+        yield from (Way(size) for size in sizes)
 
 
 def _sizes(n: int) -> list[int]:

@@ -95,6 +95,15 @@ def written_clip(folder: Path, seed: int) -> Path:
     return folder
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two threads of torch, however many the suite has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def other_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another CLIP of the same kind, without a card: a judge beside the first as guide."""

@@ -1,9 +1,11 @@
+from threading import current_thread
+
 import pytest
 import torch
 from torch import Tensor
 
 from qdgs.memory import MemoryWarning
-from qdgs.pace import Pace
+from qdgs.pace import Pace, Way
 
 
 class Counter:
@@ -31,7 +33,7 @@ def settled(pace: Pace, n: int = 64) -> list[Tensor]:
 def test_results_are_the_functions_and_the_smallest_size_is_taken():
     pace = Pace(Counter(), rows)
     assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
-    assert pace.chosen == {64: 16}
+    assert pace.chosen == {64: Way(16)}
 
 
 def test_trying_costs_two_further_passes_over_one_micro_batch_and_nothing_later():
@@ -81,3 +83,44 @@ def test_when_memory_runs_out_results_stay():
     pace = Pace(Counter(room=20), rows)
     with pytest.warns(MemoryWarning, match="64 at once do not fit"):
         assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_allows_threads_passes_side_by_side():
+    pace = Pace(Counter(), rows, thread_safe=True)
+    assert not pace.beside
+    assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
+    assert pace.chosen == {64: Way(16, beside=True)}
+    assert pace.beside
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_gives_other_bits_in_a_thread_does_not():
+    main = current_thread()
+
+    def moody(rows: Tensor) -> tuple[Tensor]:
+        return (rows.sum(dim=1) + (current_thread() is not main),)
+
+    pace = Pace(moody, rows, thread_safe=True)
+    assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
+    assert pace.chosen == {64: Way(16)}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_memory_that_runs_out_side_by_side_halves_the_portions():
+    pace = Pace(Counter(), rows, thread_safe=True)
+    settled(pace)
+    pace._function.room = 10
+    with torch.no_grad(), pytest.warns(MemoryWarning, match="16 at once do not fit"):
+        assert torch.equal(pace(rows())[0], rows().sum(dim=1))
+
+
+def test_a_single_thread_has_nobody_beside_it():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        pace = Pace(Counter(), rows, thread_safe=True)
+        settled(pace)
+    finally:
+        torch.set_num_threads(before)
+    assert pace.chosen == {64: Way(16)}

@@ -183,9 +183,10 @@ def overheads(task: Task, effort: Effort) -> dict[str, Any]:
     """What rendering costs beyond the generator, and bookkeeping beyond generator and guide."""
     batch, layout = _quickest_generating(task, effort)
     generated, rendered = [], []
-    for index in range(1 + effort.rounds):
-        generated.append(generated_per_second(task, effort.images, index, batch, layout))
-        rendered.append(rendered_per_second(task, effort.images, index))
+    with tempfile.TemporaryDirectory() as folder:
+        for index in range(1 + effort.rounds):
+            generated.append(generated_per_second(task, effort.images, index, batch, layout))
+            rendered.append(rendered_per_second(task, effort.images, index, Path(folder) / str(index)))
     return {
         "render_raw_share": ratio(rendered, generated),
         "rendered_per_second": median(rendered[1:]),

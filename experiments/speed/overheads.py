@@ -119,16 +119,18 @@ def _fill(search: Search) -> None:
         search.reservoir.add(elitist.index_of(some).astype(np.int64), latents, poor, some, lineage)
 
 
-def rendered_per_second(task: Task, images: int, index: int) -> float:
-    """Images a second from latents to PNG files."""
+def rendered_per_second(task: Task, images: int, index: int, folder: Path) -> float:
+    """Images a second from latents to PNG files in a new folder.
+
+    It stays: on some file systems files are made more slowly while others have just been deleted.
+    """
     latents = task.latents(images, index).cpu().numpy()
     manifest = pd.DataFrame(latents, columns=[f"latent_{column:04d}" for column in range(latents.shape[1])])
     names = [f"{number:06d}" for number in range(images)]
     manifest = manifest.assign(id=names, file=[f"train/a/{name}.png" for name in names], label="a")
-    with tempfile.TemporaryDirectory() as folder:
-        begun = task.clock()
-        render(manifest, task.engine.generator, Path(folder), micro_batch=MICRO_BATCH, device=task.device)
-        return images / (task.clock() - begun)
+    begun = task.clock()
+    render(manifest, task.engine.generator, folder, micro_batch=MICRO_BATCH, device=task.device)
+    return images / (task.clock() - begun)
 
 
 def generated_per_second(task: Task, images: int, index: int, batch: int, layout: str) -> float:

@@ -48,6 +48,7 @@ class ClipEncoder:
         Ilharco et al., OpenCLIP, doi:10.5281/zenodo.5143773.
     """
 
+    thread_safe = True
     precision = torch.float32  # of the class: an encoder with another one is another encoder
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, card: dict[str, Any] | None = None) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import socket
-import struct
 import time
 import zlib
 from collections import deque
@@ -16,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -25,31 +23,19 @@ from PIL import Image, UnidentifiedImageError
 
 from qdgs.datasets.manifest import ROW_GROUP, StoredManifest, latent_columns, latents_of, write_failure
 from qdgs.datasets.metadata import label_names, write_metadata
+from qdgs.datasets.png import encoded
 from qdgs.errors import InputError, QdgsError
-from qdgs.generators.base import Generator, generate
+from qdgs.generators.base import Generator, padded_batches
 from qdgs.generators.quick import WORTH_TRYING, QuickGenerator
+from qdgs.side_by_side import AT_ONCE, overlapping
 
 SOFTWARE = "qdgs"
 RECIPE = "qdgs-recipe"
 STALE_SECONDS = 3600.0
 """Age at which half an image must be one that a killed process left behind."""
 
-ENCODING = (
-    cv2.IMWRITE_PNG_COMPRESSION,
-    1,
-    cv2.IMWRITE_PNG_STRATEGY,
-    cv2.IMWRITE_PNG_STRATEGY_RLE,
-    cv2.IMWRITE_PNG_FILTER,
-    cv2.IMWRITE_PNG_FILTER_UP,
-)
-"""One filter for all rows, since choosing one for each row takes longer than everything else, and of zlib its
-quickest level, matching runs alone."""
-
 TOGETHER = 8
 """Images that a thread is handed at a time: each hand-over holds up the process that makes the images."""
-
-HEADER_BYTES = 33
-"""Of a PNG's signature and its first chunk, IHDR, after which texts may stand."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +97,23 @@ def render(
     starts = shard_starts(len(whole), micro_batch, shard)
     total = sum(min(micro_batch, len(whole) - start) for start in starts)
     reused = written = 0
-    quick = QuickGenerator(generator) if len(starts) > WORTH_TRYING else generator
+    quick = QuickGenerator(generator, as_pixels, trying=len(starts) > WORTH_TRYING)
     writer = _Writer(root, threads, limit=4 * micro_batch)
+
+    def make(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str], NDArray[np.uint8] | None]:
+        recipes = _recipes(rows, metadata, micro_batch, torch.device(device).type)
+        if metadata is not None and _all_there(root, rows, recipes):
+            return rows, recipes, None
+        batch, real = next(padded_batches(latents_of(rows, device), micro_batch))
+        return rows, recipes, _on_the_cpu(quick(batch)[:real])
+
     with writer:
-        for start in starts:
-            rows = whole.between(start, min(start + micro_batch, len(whole)))
-            recipes = _recipes(rows, metadata, micro_batch, torch.device(device).type)
-            if metadata is not None and _all_there(root, rows, recipes):
+        batches = (whole.between(start, min(start + micro_batch, len(whole))) for start in starts)
+        for rows, recipes, pixels in overlapping(make, batches, lambda: AT_ONCE if quick.beside else 1):
+            if pixels is None:
                 reused += len(rows)
             else:
-                images = next(generate(quick, latents_of(rows, device), micro_batch))
-                writer.write(rows["file"].tolist(), to_pixels(images), recipes)
+                writer.write(rows["file"].tolist(), pixels, recipes)
                 written += len(rows)
             if progress is not None:
                 progress(reused + written, total)
@@ -151,7 +143,15 @@ def shard_starts(images: int, micro_batch: int, shard: tuple[int, int] | None) -
 
 def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
     """Images `(n, 3, height, width)` in [0, 1] → pixels `(n, height, width, 3)`, rounded to nearest."""
-    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return _on_the_cpu(as_pixels(images))
+
+
+def as_pixels(images: torch.Tensor) -> torch.Tensor:
+    """The same as a tensor, where the images are."""
+    return (images.permute(0, 2, 3, 1) * 255).round_().to(torch.uint8)
+
+
+def _on_the_cpu(pixels: torch.Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.cpu().numpy())
 
 
@@ -188,7 +188,7 @@ class _Writer:
     def __init__(self, root: Path, threads: int, limit: int) -> None:
         self.root = root
         self.limit = limit // TOGETHER
-        self.folders: set[Path] = set()
+        self.folders: set[str] = set()
         self.pool = ThreadPoolExecutor(max_workers=threads)
         self.waiting: deque[Future[None]] = deque()
 
@@ -201,13 +201,13 @@ class _Writer:
             self._drain(0)
 
     def write(self, files: Sequence[str], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
-        for folder in {(self.root / file).parent for file in files} - self.folders:
-            _make(folder)
+        for folder in {os.path.dirname(file) for file in files} - self.folders:
+            _make(self.root / folder)
             self.folders.add(folder)
         for start in range(0, len(files), TOGETHER):
             some = slice(start, start + TOGETHER)
-            paths = [self.root / file for file in files[some]]
-            self.waiting.append(self.pool.submit(_write_pngs, paths, pixels[some], recipes[some]))
+            parts = files[some], pixels[some], recipes[some]
+            self.waiting.append(self.pool.submit(_write_pngs, self.root, *parts))
         self._drain(self.limit)
 
     def _drain(self, limit: int) -> None:
@@ -215,18 +215,21 @@ class _Writer:
             self.waiting.popleft().result()
 
 
-def _write_pngs(paths: Sequence[Path], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
-    # Two processes may render the same image where a shard that was thought lost was begun again.
+def _write_pngs(root: Path, files: Sequence[str], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
+    # Two processes may render the same image where a shard that was thought lost was begun again. Names are
+    # strings: paths of pathlib would take half as long as the files do.
     process = f"{socket.gethostname()}-{os.getpid()}"
-    for path, image, recipe in zip(paths, pixels, recipes, strict=True):
-        temporary = path.with_name(f".{path.name}.{process}.tmp")
+    for file, image, recipe in zip(files, pixels, recipes, strict=True):
+        folder, name = os.path.split(file)
+        path, temporary = os.path.join(root, file), os.path.join(root, folder, f".{name}.{process}.tmp")
         try:
-            temporary.write_bytes(_encoded(image, {"Software": SOFTWARE, RECIPE: recipe}))
-            temporary.replace(path)
+            with open(temporary, "wb") as stream:
+                stream.write(encoded(image, {"Software": SOFTWARE, RECIPE: recipe}))
+            os.replace(temporary, path)
         except OSError as error:
             with suppress(OSError):
-                temporary.unlink()
-            raise _unwritten(path, error) from None
+                os.unlink(temporary)
+            raise _unwritten(Path(path), error) from None
 
 
 def _make(folder: Path) -> None:
@@ -241,22 +244,6 @@ def _unwritten(path: Path, error: OSError) -> QdgsError:
         f"{path}: cannot be written: {write_failure(error)}; the images written so far are kept, and "
         "rendering again goes on from them"
     )
-
-
-def _encoded(pixels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
-    """A PNG of pixels `(height, width, 3)`, with texts of ASCII."""
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), ENCODING)
-    if not done:
-        raise QdgsError(f"png: an image of {pixels.shape[1]}×{pixels.shape[0]} pixels cannot be encoded")
-    data = encoded.tobytes()
-    chunks = b"".join(_text_chunk(key, value) for key, value in texts.items())
-    return data[:HEADER_BYTES] + chunks + data[HEADER_BYTES:]
-
-
-def _text_chunk(key: str, value: str) -> bytes:
-    """A tEXt chunk (PNG specification, 11.3.3.3): length, type, keyword, zero, text, checksum."""
-    body = b"tEXt" + key.encode("ascii") + b"\0" + value.encode("ascii")
-    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def _recipes(

@@ -23,6 +23,10 @@ GENERATORS: dict[str, Any] = {
 }
 """Name → "module:attribute"; a user may add a class, a function or an object that is made already."""
 
+THREAD_SAFE = ("dcgan-digiface", "shapes-gan", "shapes-vae")
+"""Those that several threads may call at once: a pass changes nothing of theirs. Another one says so by an
+attribute `thread_safe`."""
+
 CONVERTERS: dict[str, str] = {"stylegan2": "qdgs.generators.stylegan2_convert:convert"}
 """Generators that other people's files can be converted for: a function of the file and the new folder."""
 
@@ -59,6 +63,13 @@ class Generator(Protocol):
         ...
 
 
+def is_thread_safe(generator: Generator) -> bool:
+    """Whether several threads may make images at once."""
+    kind = f"{type(generator).__module__}:{type(generator).__qualname__}"
+    own = kind in [GENERATORS[name] for name in THREAD_SAFE]
+    return own or bool(getattr(generator, "thread_safe", False))
+
+
 def images_of(generator: Generator, latents: Tensor) -> Tensor:
     """Images of latents `(n, latent_dim)`, looked at.
 
@@ -90,12 +101,17 @@ def check_images(images: object, batch_size: int, image_size: int) -> Tensor:
         raise GeneratorError(
             f"generator: expected images (batch_size, 3, height, width) = {expected}, got {got}"
         )
-    low, high = (float(end) for end in torch.aminmax(images.detach()))
+    low, high = (float(end) for end in torch.aminmax(in_memory_order(images.detach())))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise GeneratorError("generator: expected finite pixel values, got NaN or infinity")
     if low < -1e-3 or high > 1 + 1e-3:
         raise GeneratorError(f"generator: expected pixel values in [0, 1], got [{low:.3g}, {high:.3g}]")
     return images if low >= 0 and high <= 1 else images.clamp(0, 1)
+
+
+def in_memory_order(images: Tensor) -> Tensor:
+    """The images as `(n, height, width, 3)` where channels lie last, which torch then passes over quickly."""
+    return images.permute(0, 2, 3, 1) if images.is_contiguous(memory_format=torch.channels_last) else images
 
 
 def generate(generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH) -> Iterator[Tensor]:
@@ -113,10 +129,15 @@ def generate(generator: Generator, latents: Tensor, micro_batch: int = MICRO_BAT
         Images `(at most micro_batch, 3, height, width)`, checked, in the order of the latents.
     """
     portions = Portions("generator")
+    for batch, rows in padded_batches(latents, micro_batch):
+        with torch.no_grad():
+            (images,) = portions(lambda part: (images_of(generator, part),), batch)
+        yield images[:rows]
+
+
+def padded_batches(latents: Tensor, micro_batch: int) -> Iterator[tuple[Tensor, int]]:
+    """Latents in micro-batches of one size, and how many of each are real: the last row is repeated."""
     for start in range(0, len(latents), micro_batch):
         rows = latents[start : start + micro_batch]
         padding = micro_batch - len(rows)
-        padded = torch.cat([rows, rows[-1:].expand(padding, -1)]) if padding else rows
-        with torch.no_grad():
-            (images,) = portions(lambda part: (images_of(generator, part),), padded)
-        yield images[: len(rows)]
+        yield torch.cat([rows, rows[-1:].expand(padding, -1)]) if padding else rows, len(rows)

@@ -2,74 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
+import torch
 from torch import Tensor
 
-from qdgs.generators.base import MICRO_BATCH, Generator, generate, images_of
+from qdgs.generators.base import MICRO_BATCH, Generator, images_of, is_thread_safe, padded_batches
 from qdgs.layout import TRIED, takes_channels_last
-from qdgs.pace import Pace
+from qdgs.pace import Pace, Way
 from qdgs.randomness import Stream, stream
 
 WORTH_TRYING = 8
 """Micro-batches from which on it pays to look for a generator's pace."""
 
+WHOLE = 2**20
+"""More rows than a micro-batch has."""
 
-_FOUND: WeakKeyDictionary[Any, dict[int, int]] = WeakKeyDictionary()
-"""What was found of generators whose layout is settled: rows at once by micro-batch."""
+Then = Callable[[Tensor], Tensor]
+
+_FOUND: WeakKeyDictionary[Any, dict[Then, dict[int, Way]]] = WeakKeyDictionary()
+"""What was found of generators whose layout is settled: ways by what is made of images and by micro-batch."""
+
+
+def as_they_are(images: Tensor) -> Tensor:
+    """The images themselves."""
+    return images
 
 
 def generate_quickly(
-    generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH
+    generator: Generator, latents: Tensor, micro_batch: int = MICRO_BATCH, then: Then = as_they_are
 ) -> Iterator[Tensor]:
-    """Images of many latents as `generate` gives them, at the generator's quick pace."""
-    many = len(latents) > WORTH_TRYING * micro_batch
-    return generate(QuickGenerator(generator) if many else generator, latents, micro_batch)
+    """What `then` makes of the images that `generate` gives, at the generator's quick pace."""
+    quick = QuickGenerator(generator, then, trying=len(latents) > WORTH_TRYING * micro_batch)
+    for batch, rows in padded_batches(latents, micro_batch):
+        yield quick(batch)[:rows]
 
 
 class QuickGenerator:
-    """Images of another generator, in the layout and as many at once as a CPU does quickly, where bits stay.
+    """Images of another generator, laid out, portioned and threaded as a CPU likes best, where bits stay.
 
     For many images without gradients: what keeps the bits is found on a few latents, always the same, and
     once for a generator.
 
     Args:
         generator: Makes the images; its weights may be laid out otherwise afterwards.
+        then: What is made of images, at once while they are at hand.
+        trying: Whether to look for the pace; where not, whole micro-batches are made.
     """
 
-    def __init__(self, generator: Generator) -> None:
-        self.latent_dim = generator.latent_dim
-        self.image_size = generator.image_size
-        self.differentiable = generator.differentiable
-        self.prior_norm = generator.prior_norm
-        self._generator = generator
-        self._settled = False
-        self._pace = Pace(lambda latents: (images_of(generator, latents),), self._probes)
+    def __init__(self, generator: Generator, then: Then = as_they_are, *, trying: bool = True) -> None:
+        self._generator, self._then = generator, then
+        self._settled = not trying
+        self._pace = Pace(
+            lambda latents: (then(images_of(generator, latents)),),
+            self._probes,
+            "auto" if trying else WHOLE,
+            thread_safe=is_thread_safe(generator),
+        )
         with suppress(TypeError):  # some objects cannot be keys
-            if generator in _FOUND:
-                self._pace.chosen, self._settled = _FOUND[generator], True
+            if trying and then in _FOUND.get(generator, {}):
+                self._pace.chosen, self._settled = _FOUND[generator][then], True
 
-    def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
-        """Latents `(n, latent_dim)` of the other generator."""
-        return self._generator.sample_latents(n, rng)
+    @property
+    def beside(self) -> bool:
+        """Whether portions were found to pass side by side: one micro-batch may begin before another ends."""
+        return self._pace.beside
 
+    @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
-        """Images of the latents."""
+        """What is made of the images of a micro-batch of latents."""
         if not self._settled:
             self._settle(latents)
-        (images,) = self._pace(latents)
-        return images
+        (made,) = self._pace(latents)
+        return made
 
     def _settle(self, latents: Tensor) -> None:
         if latents.device.type == "cpu":
             takes_channels_last(self._generator, self._probes(TRIED).to(latents))
         self._settled = True
         with suppress(TypeError):
-            _FOUND[self._generator] = self._pace.chosen
+            _FOUND.setdefault(self._generator, {})[self._then] = self._pace.chosen
 
     def _probes(self, n: int) -> Tensor:
         return self._generator.sample_latents(n, stream(0, Stream.GENERATOR))

@@ -88,6 +88,7 @@ class OwnGuide:
         encoder: The guide: what tells it from another.
         image_size: The only size of images that it takes, where it tells one.
         differentiable: Whether gradients flow through it.
+        thread_safe: Whether several threads may call it at once.
         measure_names: One name a measure.
 
     Raises:
@@ -107,6 +108,7 @@ class OwnGuide:
                 )
         self.image_size: int | None = getattr(guide, "image_size", None)
         self.differentiable: bool = getattr(guide, "differentiable", True)
+        self.thread_safe: bool = getattr(guide, "thread_safe", False)
         self._columns = [known.index(name) for name in self.measure_names]
         self._measure_dim = len(known)
 

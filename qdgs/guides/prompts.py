@@ -84,6 +84,11 @@ class PromptGuide:
         self._check_sides()
         self.memory = UniquenessMemory() if config.weights.uniqueness > 0 else None
 
+    @property
+    def thread_safe(self) -> bool:
+        """Whether several threads may score at once."""
+        return getattr(self.encoder, "thread_safe", False)
+
     def score(self, images: Tensor) -> Scores:
         """Scores of images `(batch_size, 3, height, width)` in [0, 1]; gradients flow to the images."""
         return self.score_embeddings(self.embed(images))

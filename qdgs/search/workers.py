@@ -14,6 +14,7 @@ from torch import Tensor
 
 from qdgs.errors import GeneratorError, InputError
 from qdgs.memory import Portions
+from qdgs.side_by_side import AT_ONCE, overlapping, side_by_side
 
 Floats = NDArray[np.float32]
 
@@ -150,7 +151,7 @@ class Scoring:
 
 
 class LocalWorkers:
-    """Scores micro-batches in this process, one after another.
+    """Scores micro-batches in this process, one after another, or overlapping where the score says so.
 
     Args:
         score: The function of latents that is searched.
@@ -163,8 +164,13 @@ class LocalWorkers:
     def work(self, task: Task, batches: Sequence[MicroBatch]) -> Iterator[Scored]:
         """Score micro-batches; a score with a memory is told of each before the next is scored."""
         score = self._scoring.score
-        for batch in batches:
-            scored = self._scoring(task, batch)
+
+        def at_once() -> int:
+            apart = task.gradients or _keeps_something(score) or not getattr(score, "beside", False)
+            return 1 if apart else AT_ONCE
+
+        scores = overlapping(partial(self._scoring, task), batches, at_once)
+        for batch, scored in zip(batches, scores, strict=True):
             if isinstance(score, RememberingScore):
                 score.remember(batch.rows)
             yield scored
@@ -203,11 +209,13 @@ def _differentiate(score: Score, task: Task, latents: Tensor) -> tuple[Tensor, T
             "search.algorithm: gradients are needed and the score has none; "
             "take an algorithm without gradients, such as cma_mae"
         )
-    gradients = [_gradient(total, latents) for total in scores.sum(dim=0)]
+    beside = scores.device.type == "cpu" and getattr(score, "thread_safe", False)
+    through = side_by_side if beside else map
+    gradients = list(through(partial(_gradient, latents), scores.sum(dim=0).unbind()))
     return scores.detach(), torch.stack(gradients, dim=1)
 
 
-def _gradient(total: Tensor, latents: Tensor) -> Tensor:
+def _gradient(latents: Tensor, total: Tensor) -> Tensor:
     """∂total/∂latents; zero where total does not depend on them."""
     (gradient,) = torch.autograd.grad(
         total, latents, retain_graph=True, allow_unused=True, materialize_grads=True

@@ -84,8 +84,7 @@ class Bank:
             return
         kept = []
         small = self.samples * 3 * self.generator.image_size**2 <= KEPT_BYTES
-        for images in generate_quickly(self.generator, self.latents, self.micro_batch):
-            pixels = (images * 255).round().to(torch.uint8)
+        for pixels in generate_quickly(self.generator, self.latents, self.micro_batch, as_bytes):
             yield pixels.float() / 255
             if small:
                 kept.append(pixels)
@@ -156,9 +155,14 @@ class Bank:
         return shipped if shipped.is_file() else self._folder / shipped.name
 
 
+def as_bytes(images: Tensor) -> Tensor:
+    """Images as 8-bit files hold them."""
+    return (images * 255).round_().to(torch.uint8)
+
+
 def as_stored(images: Tensor) -> Tensor:
     """Images as they come back from 8-bit files."""
-    return (images * 255).round() / 255
+    return (images * 255).round_() / 255
 
 
 def _columns(values: Array) -> pd.DataFrame:

@@ -67,9 +67,7 @@ class Candidates:
     def images(self, rows: pd.DataFrame) -> torch.Tensor:
         """Images `(n, 3, height, width)` of the rows as they would be stored."""
         latents = latents_of(rows, self._device)
-        return torch.cat(
-            [as_stored(batch) for batch in generate_quickly(self._generator, latents, self._micro_batch)]
-        )
+        return torch.cat(list(generate_quickly(self._generator, latents, self._micro_batch, as_stored)))
 
     def _accepted(self, images: torch.Tensor) -> NDArray[np.bool_]:
         assert self._gate is not None, "without a gate nobody asks"

@@ -143,7 +143,7 @@ def _judged(
     if elites.empty:
         return pd.DataFrame()
     latents = latents_of(elites, device)
-    batches = (as_stored(images) for images in generate_quickly(scorer.generator, latents, bank.micro_batch))
+    batches = generate_quickly(scorer.generator, latents, bank.micro_batch, as_stored)
     return judge_batches(
         auditor, batches, progress=lambda done: watch(Step(stage, done, len(elites), "images"))
     )

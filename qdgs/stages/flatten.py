@@ -169,9 +169,7 @@ def _min_distance(run: Run, generator: Generator, embedding: PixelEmbedding, *, 
     if quantile == 0 or images < 2:
         return 0.0
     latents = random_latents(run, generator, images, YARDSTICK).to(device)
-    batches = (
-        as_stored(batch) for batch in generate_quickly(generator, latents, Settled.of(run).config.micro_batch)
-    )
+    batches = generate_quickly(generator, latents, Settled.of(run).config.micro_batch, as_stored)
     return duplicate_distance(embedding.transform(batches), quantile)
 
 

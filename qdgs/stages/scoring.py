@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qdgs.config import RunConfig, SpeedConfig
 from qdgs.errors import ConfigError, InputError
-from qdgs.generators.base import Generator, images_of
+from qdgs.generators.base import Generator, images_of, is_thread_safe
 from qdgs.guides.base import SearchGuide
 from qdgs.guides.own import OwnGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
@@ -38,6 +38,7 @@ class Scorer:
 
     Attributes:
         differentiable: Whether gradients flow from scores to latents.
+        thread_safe: Whether several threads may score at once.
 
     References:
         Chang et al., AAAI 2024, arXiv 2312.14369 (L = b0·L_txt + b1·L_reg + b2·L_unq, f = 100 − 50·L).
@@ -59,7 +60,14 @@ class Scorer:
         self._norm, self._norm_std = norm_statistics(latents)
         self._last: Tensor | None = None
         self._probes = latents
-        self._pace = Pace(self._pass, lambda n: latents[torch.arange(n) % len(latents)], speed.rows_at_once)
+        safe = is_thread_safe(generator) and getattr(guide, "thread_safe", False)
+        self.thread_safe = speed.compile == "no" and safe
+        self._pace = Pace(
+            self._pass,
+            lambda n: latents[torch.arange(n) % len(latents)],
+            speed.rows_at_once,
+            thread_safe=self.thread_safe,
+        )
         self._channels_last: bool | None = None if speed.layout == "auto" else False
         self._precision = torch.float32
         self._prepare(speed, latents)
@@ -76,6 +84,11 @@ class Scorer:
             self._channels_last = here and takes_channels_last(self.generator, self._probes)
         objective, measures, self._last = self._pace(latents)
         return objective, measures
+
+    @property
+    def beside(self) -> bool:
+        """Whether portions were found to pass side by side: one micro-batch may begin before another ends."""
+        return self._pace.beside
 
     def remember(self, rows: int) -> None:
         """Tell the guide's uniqueness term that the first `rows` rows of the last call came up."""

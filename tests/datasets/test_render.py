@@ -1,4 +1,3 @@
-import io
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from qdgs.datasets.flatten import Flattened
 from qdgs.datasets.manifest import latents_of, read_manifest
-from qdgs.datasets.render import Rendered, _encoded, _recipes, render, shard_starts, to_pixels
+from qdgs.datasets.render import Rendered, _recipes, render, shard_starts, to_pixels
 from qdgs.errors import GeneratorError, InputError, QdgsError
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -40,18 +39,6 @@ def test_files_hold_the_generators_images_rounded_to_bytes(
 def test_pixels_are_rounded_not_cut_off() -> None:
     assert to_pixels(torch.full((1, 3, 1, 1), 0.999)).tolist() == [[[[255, 255, 255]]]]
     assert to_pixels(torch.full((1, 3, 1, 1), 0.4999 / 255)).tolist() == [[[[0, 0, 0]]]]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (7, 13), (64, 64)])
-def test_a_png_of_ours_reads_back_bit_for_bit_with_its_texts(size: tuple[int, int]) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    data = _encoded(noise, {"Software": "qdgs", "recipe": "a" * 64})
-    with Image.open(io.BytesIO(data)) as image:
-        image.verify()
-    with Image.open(io.BytesIO(data)) as image:
-        assert (image.format, image.mode) == ("PNG", "RGB")
-        assert np.array_equal(np.array(image), noise)
-        assert image.info == {"Software": "qdgs", "recipe": "a" * 64}
 
 
 def test_the_folder_is_laid_out_as_agreed(

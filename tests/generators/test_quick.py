@@ -1,17 +1,20 @@
 import numpy as np
+import pytest
 import torch
 
-from qdgs.generators.base import Generator, generate
-from qdgs.generators.quick import QuickGenerator
+from qdgs.generators.base import generate
+from qdgs.generators.quick import QuickGenerator, generate_quickly
+from qdgs.generators.shapes_gan import ShapesGAN
 from qdgs.generators.shapes_vae import ShapesVAE
 
 
-def test_images_are_the_generators_bit_for_bit():
-    generator, quick = ShapesVAE(), QuickGenerator(ShapesVAE())
-    assert isinstance(quick, Generator)
-    latents = generator.sample_latents(7 * 64, np.random.default_rng(0))
-    assert torch.equal(quick.sample_latents(5, np.random.default_rng(0)), latents[:5])
-    for one, other in zip(generate(quick, latents), generate(generator, latents), strict=True):
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("kind", [ShapesVAE, ShapesGAN])
+def test_images_are_the_generators_bit_for_bit(kind):
+    generator = kind()
+    latents = generator.sample_latents(9 * 64 + 7, np.random.default_rng(0))
+    expected = list(generate(generator, latents))
+    for one, other in zip(generate_quickly(kind(), latents), expected, strict=True):
         assert torch.equal(one, other)
 
 
@@ -31,7 +34,6 @@ class Counted:
         return latents.sigmoid()[:, :, None, None].expand(-1, 3, 8, 8)
 
 
-@torch.no_grad()
 def test_a_generators_pace_is_looked_for_once():
     generator = Counted()
     latents = generator.sample_latents(64, np.random.default_rng(0))
@@ -45,11 +47,41 @@ def test_a_generators_pace_is_looked_for_once():
     assert other.rows == looked
 
 
+def test_for_few_images_no_pace_is_looked_for():
+    generator = Counted()
+    latents = generator.sample_latents(3 * 64, np.random.default_rng(0))
+    assert len(torch.cat(list(generate_quickly(generator, latents)))) == generator.rows == 3 * 64
+
+
+def halved(images):
+    return images / 2
+
+
+def test_what_is_made_of_images_is_made_of_each_and_has_a_pace_of_its_own():
+    generator = Counted()
+    latents = generator.sample_latents(9 * 64, np.random.default_rng(0))
+    plain = torch.cat(list(generate_quickly(generator, latents)))
+    assert torch.equal(torch.cat(list(generate_quickly(generator, latents, then=halved))), plain / 2)
+    assert torch.equal(torch.cat(list(generate_quickly(generator, latents))), plain)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_only_generators_that_say_so_are_called_from_several_threads():
+    quick = QuickGenerator(Counted())
+    quick(Counted().sample_latents(64, np.random.default_rng(0)))
+    assert not quick.beside
+    own = Counted()
+    own.thread_safe = True
+    quick = QuickGenerator(own)
+    assert not quick.beside
+    quick(own.sample_latents(64, np.random.default_rng(0)))
+    assert quick.beside
+
+
 class Unhashable(Counted):
     __hash__ = None
 
 
-@torch.no_grad()
 def test_a_generator_that_cannot_be_remembered_is_looked_at_again():
     generator = Unhashable()
     latents = generator.sample_latents(64, np.random.default_rng(0))

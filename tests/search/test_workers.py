@@ -1,4 +1,6 @@
+import time
 import warnings
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -112,3 +114,53 @@ def test_a_score_that_remembers_is_never_given_a_part_without_gradients():
 
     with pytest.raises(torch.OutOfMemoryError):
         list(LocalWorkers(Strict(most=8)).work(Task(2), micro_batches(latents(16), 16)))
+
+
+class Slow:
+    """Is through with early micro-batches last, and says that they may overlap."""
+
+    beside = True
+
+    def __init__(self, memory=None):
+        self.memory, self.told = memory or {}, []
+
+    def __call__(self, latents):
+        time.sleep(0.02 if latents[0, 0] < 0 else 0.0)
+        self.told.append((get_ident(), float(latents[0, 0])))
+        return score(latents)
+
+    def remember(self, rows):
+        self.told.append(rows)
+
+    def state_dict(self):
+        return self.memory
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_micro_batches_that_may_overlap_give_the_same_scores_in_the_same_order():
+    batches, slow = micro_batches(latents(70), 16), Slow()
+    overlapped = list(LocalWorkers(slow).work(Task(2), batches))
+    assert {one[0] for one in slow.told if isinstance(one, tuple)}.isdisjoint({get_ident()})
+    for one, other in zip(overlapped, LocalWorkers(score).work(Task(2), batches), strict=True):
+        assert np.array_equal(one.scores, other.scores)
+
+
+def test_a_score_with_a_memory_is_told_of_each_before_the_next_whatever_may_overlap():
+    slow = Slow(memory={"rows": 0})
+    list(LocalWorkers(slow).work(Task(2), micro_batches(latents(40), 16)))
+    assert [type(one) for one in slow.told] == [tuple, int] * 3
+    assert [one for one in slow.told if isinstance(one, int)] == [16, 16, 8]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_gradients_that_are_made_side_by_side_are_the_same():
+    def safe(rows):
+        return score(rows)
+
+    safe.thread_safe = True
+    task, batches = Task(2, gradients=True), micro_batches(latents(20), 16)
+    pairs = zip(LocalWorkers(safe).work(task, batches), LocalWorkers(score).work(task, batches), strict=True)
+    for one, other in pairs:
+        assert np.array_equal(one.jacobian, other.jacobian)

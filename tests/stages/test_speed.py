@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from qdgs.layout import takes_channels_last, use_layout
 from qdgs.parts import load_generator, load_guide
 from qdgs.stages import speed
 from qdgs.stages.identity import identity
-from qdgs.stages.scoring import Scorer
+from qdgs.stages.scoring import Scorer, scorer_of
 from qdgs.stages.speed import check_ranking
 
 
@@ -101,3 +103,15 @@ def test_rankings_are_compared_score_by_score():
     swapped[:, 2] = swapped[::-1, 2]
     with pytest.raises(ConfigError, match="for b; take float32"):
         check_ranking(exact, swapped, ("a", "b"))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_two_threads_give_the_scores_of_one():
+    config = load_config(Path(__file__).parents[2] / "configs" / "shapes.yaml")
+    two, one = (scorer_of(config, device="cpu") for _ in range(2))
+    assert two.thread_safe
+    found = scored(two)
+    assert two.beside
+    torch.set_num_threads(1)
+    assert np.array_equal(scored(one), found)
+    assert not one.beside

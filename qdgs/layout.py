@@ -19,6 +19,11 @@ def networks(thing: object) -> Iterator[nn.Module]:
     yield from (value for value in getattr(thing, "__dict__", {}).values() if isinstance(value, nn.Module))
 
 
+def is_compiled(thing: object) -> bool:
+    """Whether a network of a part is compiled: a compiler may have to look again, and is not thread-safe."""
+    return any(getattr(network, "_compiled_call_impl", None) is not None for network in networks(thing))
+
+
 def use_layout(thing: object, layout: torch.memory_format) -> None:
     """Lay the weights of a part's convolutions out otherwise, in place; values and names stay."""
     for network in networks(thing):

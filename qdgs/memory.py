@@ -25,7 +25,7 @@ class Portions:
 
     Args:
         what: What is done, in words.
-        through: Does a function to portions, `map` by default.
+        through: Does a function to portions, as long as there is memory; then they come one by one.
 
     Attributes:
         limit: Most rows at once; None until memory has run out.
@@ -49,7 +49,8 @@ class Portions:
         """
         while True:
             portion = min(size or len(rows), self.limit or len(rows))
-            done = _attempt(function, rows, portion, self._through)
+            through = self._through if self.limit is None else map
+            done = _attempt(function, rows, portion, through)
             if done is not None:
                 return done
             self._halve(portion)
@@ -66,7 +67,7 @@ class Portions:
                 MemoryWarning,
                 stacklevel=3,
             )
-        self.limit = portion // 2
+        self.limit = min(self.limit or portion, portion // 2)
 
 
 def _attempt(function: Function, rows: Tensor, portion: int, through: Through) -> tuple[Tensor, ...] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from qdgs.memory import Function, Portions
-from qdgs.side_by_side import side_by_side
+from qdgs.side_by_side import AT_ONCE, side_by_side
 
 SMALLEST = 16
 """Fewer rows at once take other paths through torch's kernels, and give other last digits."""
@@ -41,9 +42,10 @@ class Pace:
         probes: Gives so many rows to try, always the same.
         rows_at_once: "auto", or a size to keep to.
         thread_safe: Whether several threads may call the function at once.
+        probed: Whose bits have to stay, where that is not the function itself.
 
     Attributes:
-        chosen: Size of micro-batch → way, as far as it is settled.
+        chosen: Size of micro-batch and torch's threads → way, as far as it is settled.
     """
 
     def __init__(
@@ -53,19 +55,22 @@ class Pace:
         rows_at_once: Literal["auto"] | int = "auto",
         *,
         thread_safe: bool = False,
+        probed: Function | None = None,
     ) -> None:
         self._function = function
+        self._probed = probed or function
         self._probes = probes
         self._rows_at_once = rows_at_once
         self._thread_safe = thread_safe
         self._portions = Portions("generator and guide")
-        self._beside = Portions("generator and guide", side_by_side)
-        self.chosen: dict[int, Way] = {}
+        self._beside = Portions("generator and guide", partial(side_by_side, batches=AT_ONCE))
+        self.chosen: dict[tuple[int, int], Way] = {}
 
     @property
     def beside(self) -> bool:
         """Whether portions were found to pass side by side: more rows may come before these are through."""
-        return any(way.beside for way in self.chosen.values())
+        threads = torch.get_num_threads()
+        return any(way.beside for (_, own), way in list(self.chosen.items()) if own == threads)
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, ...]:
         """What the function gives for the rows."""
@@ -75,22 +80,23 @@ class Pace:
             return self._portions(self._function, rows, self._rows_at_once)
         if rows.device.type != "cpu" or self._portions.limit or len(rows) < 2 * SMALLEST:
             return self._portions(self._function, rows)
-        if len(rows) not in self.chosen:
-            self.chosen[len(rows)] = self._first(self._probes(len(rows)).to(rows))
-        return self._passed(rows, self.chosen[len(rows)])
+        case = len(rows), torch.get_num_threads()
+        if case not in self.chosen:
+            self.chosen[case] = self._first(self._probes(len(rows)).to(rows))
+        return self._passed(self._function, rows, self.chosen[case])
 
-    def _passed(self, rows: Tensor, way: Way) -> tuple[Tensor, ...]:
+    def _passed(self, function: Function, rows: Tensor, way: Way) -> tuple[Tensor, ...]:
         portions = self._beside if way.beside else self._portions
-        return portions(self._function, rows, way.rows)
+        return portions(function, rows, way.rows)
 
     def _first(self, probes: Tensor) -> Way:
-        whole = self._passed(probes, Way(len(probes)))
+        whole = self._passed(self._probed, probes, Way(len(probes)))
         return next(way for way in self._ways(len(probes)) if self._agrees(probes, way, whole))
 
     def _agrees(self, rows: Tensor, way: Way, whole: tuple[Tensor, ...]) -> bool:
         if way.rows == len(rows):
             return True
-        parts = self._passed(rows, way)
+        parts = self._passed(self._probed, rows, way)
         return all(torch.equal(one, other) for one, other in zip(parts, whole, strict=True))
 
     def _ways(self, n: int) -> Iterator[Way]:

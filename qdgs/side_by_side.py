@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import cache
-from threading import Barrier
+from threading import Barrier, Event, Lock
 from typing import TypeVar
 
 import torch
@@ -22,19 +23,35 @@ AT_ONCE = 3
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_STOPPED: ContextVar[Event | None] = ContextVar("stopped", default=None)
+_POOLS = Lock()
 
-def side_by_side(function: Callable[[Tensor], Result], portions: Sequence[Tensor]) -> Iterator[Result]:
-    """Results of the function in the order of the portions, which carry no gradients."""
+
+def side_by_side(
+    function: Callable[[Tensor], Result], portions: Sequence[Tensor], batches: int = 1
+) -> Iterator[Result]:
+    """Results of the function in the order of the portions, which carry no gradients.
+
+    Args:
+        function: Thread-safe.
+        portions: What it is given, one after another.
+        batches: How many of them may be at work at once, in other threads (see `overlapping`).
+    """
     total = torch.get_num_threads()
-    workers = min(total, len(portions))
-    if workers < 2:
+    workers = min(total, batches * len(portions))
+    if workers < 2 or len(portions) < 2:
         return map(function, portions)
+    stopped = _STOPPED.get()
 
     def work(portion: Tensor) -> Result:
+        if stopped is not None and stopped.is_set():
+            raise CancelledError
         with torch.no_grad():  # of a thread, each has to say so
             return function(portion)
 
-    return _pool(workers, total // workers, total).map(work, portions)
+    with _POOLS:
+        pool = _pool(workers, total // workers, total)
+    return pool.map(work, portions)
 
 
 def overlapping(
@@ -42,30 +59,42 @@ def overlapping(
 ) -> Iterator[Result]:
     """Results in the order of the items, several in the making at once, each in a thread of its own.
 
-    Where each is made side by side, one's last portions and the next one's first fill all threads.
+    Where each is made side by side, one's last portions and the next one's first fill all threads. Whoever
+    stops early waits for the portions in work.
 
     Args:
         function: Makes a result.
         items: Taken one by one, in the caller's thread.
         at_once: How many may be in the making as things stand; where fewer than two, the caller makes them.
     """
+    stopped = Event()
     waiting: deque[Future[Result]] = deque()
+
+    def make(item: Item) -> Result:
+        _STOPPED.set(stopped)
+        with torch.no_grad():
+            return function(item)
+
     with ThreadPoolExecutor() as pool:
-        for item in items:
-            while waiting and len(waiting) >= at_once():
+        try:
+            for item in items:
+                while waiting and len(waiting) >= at_once():
+                    yield waiting.popleft().result()
+                if at_once() < 2:
+                    yield function(item)
+                else:
+                    waiting.append(pool.submit(make, item))
+            while waiting:
                 yield waiting.popleft().result()
-            if at_once() < 2:
-                yield function(item)
-            else:
-                waiting.append(pool.submit(function, item))
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @cache
 def _pool(workers: int, threads: int, total: int) -> ThreadPoolExecutor:
     """So many workers of so many threads each; those of the caller, `total`, stay."""
-    everybody = Barrier(workers)
+    everybody = Barrier(workers, timeout=60)
 
     def begin() -> None:
         torch.get_num_threads()  # a thread asks once for the common number, and would do so later
@@ -73,7 +102,9 @@ def _pool(workers: int, threads: int, total: int) -> ThreadPoolExecutor:
         everybody.wait()
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="qdgs-portion", initializer=begin)
-    for started in [pool.submit(torch.get_num_threads) for _ in range(workers)]:
-        started.result()
-    torch.set_num_threads(total)
+    try:
+        for started in [pool.submit(torch.get_num_threads) for _ in range(workers)]:
+            started.result()
+    finally:
+        torch.set_num_threads(total)
     return pool

@@ -10,10 +10,12 @@ from qdgs.values import Integer, Model
 
 
 class SpeedConfig(Model):
-    """What changes the speed of scoring. The defaults change no bit of what is found.
+    """What changes the speed of scoring. The defaults change no bit of objective and measures.
 
     - `rows_at_once`: how many rows of a micro-batch pass through the models together. "auto" takes on a CPU
-      the smallest size, of 16 or more, whose scores of a few latents are the same bit for bit.
+      the smallest size, of 16 or more, whose scores of a few latents are the same bit for bit, and where
+      generator and guide are thread-safe lets such portions pass side by side, in threads; a number takes
+      one portion after another.
     - `layout`: of images in memory. "auto" gives the generator channels-last weights on a CPU where its
       images stay the same bit for bit; "channels_last" gives them to the guide too, whose scores then differ
       in their last digits.

@@ -62,3 +62,17 @@ def test_no_room_for_a_single_row_is_one_sentence():
 def test_other_errors_are_not_taken_for_a_shortage(kind):
     with pytest.raises(kind, match="shapes cannot be multiplied"):
         Portions("generator")(Machine(0, kind("shapes cannot be multiplied")), torch.zeros(4, 2))
+
+
+def test_portions_go_their_own_way_until_memory_runs_out():
+    ways = []
+
+    def through(function, portions):
+        ways.append(len(portions))
+        return map(function, portions)
+
+    machine, portions = Machine(room=3), Portions("generator", through)
+    with pytest.warns(MemoryWarning):
+        portions(machine, torch.zeros(12, 2), 6)
+    assert ways == [2]
+    assert machine.sizes == [6, 3, 3, 3, 3]

@@ -33,7 +33,7 @@ def settled(pace: Pace, n: int = 64) -> list[Tensor]:
 def test_results_are_the_functions_and_the_smallest_size_is_taken():
     pace = Pace(Counter(), rows)
     assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
-    assert pace.chosen == {64: Way(16)}
+    assert list(pace.chosen.values()) == [Way(16)]
 
 
 def test_trying_costs_two_further_passes_over_one_micro_batch_and_nothing_later():
@@ -90,7 +90,7 @@ def test_what_allows_threads_passes_side_by_side():
     pace = Pace(Counter(), rows, thread_safe=True)
     assert not pace.beside
     assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
-    assert pace.chosen == {64: Way(16, beside=True)}
+    assert pace.chosen == {(64, 2): Way(16, beside=True)}
     assert pace.beside
 
 
@@ -103,7 +103,7 @@ def test_what_gives_other_bits_in_a_thread_does_not():
 
     pace = Pace(moody, rows, thread_safe=True)
     assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
-    assert pace.chosen == {64: Way(16)}
+    assert list(pace.chosen.values()) == [Way(16)]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -123,4 +123,21 @@ def test_a_single_thread_has_nobody_beside_it():
         settled(pace)
     finally:
         torch.set_num_threads(before)
-    assert pace.chosen == {64: Way(16)}
+    assert list(pace.chosen.values()) == [Way(16)]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_another_number_of_threads_is_another_case():
+    pace = Pace(Counter(), rows, thread_safe=True)
+    settled(pace)
+    torch.set_num_threads(3)
+    assert not pace.beside
+    settled(pace)
+    assert set(pace.chosen) == {(64, 2), (64, 3)}
+
+
+def test_bits_are_those_of_what_is_probed_not_of_what_is_made_of_it():
+    exact = Counter(whim=1e-6)
+    pace = Pace(lambda rows: (exact(rows)[0].round(),), rows, probed=exact)
+    settled(pace)
+    assert list(pace.chosen.values()) == [Way(32)]

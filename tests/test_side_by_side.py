@@ -1,3 +1,4 @@
+import time
 from threading import current_thread, get_ident
 
 import pytest
@@ -102,3 +103,19 @@ def test_an_error_appears_where_its_result_would_have_come():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_whoever_stops_early_does_not_wait_for_portions_that_were_not_begun():
+    begun = []
+
+    def slow(rows: Tensor) -> Tensor:
+        begun.append(len(rows))
+        time.sleep(0.05)
+        return rows
+
+    results = overlapping(lambda _: list(side_by_side(slow, portions(40))), range(9), lambda: 3)
+    next(results)
+    before = len(begun)
+    results.close()
+    assert len(begun) <= before + 2

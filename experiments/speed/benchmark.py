@@ -198,7 +198,7 @@ def overheads(task: Task, effort: Effort) -> dict[str, Any]:
 
 def _quickest_generating(task: Task, effort: Effort) -> tuple[int, str]:
     """Batch size and layout with the most images a second; the first of two passes warms up."""
-    tried = [(batch, layout) for batch in effort.batches for layout in LAYOUTS]
+    tried = [(batch, layout) for batch in effort.batches for layout in (*LAYOUTS, ENGINES)]
     rates = {pair: generated_per_second(task, max(effort.batches), 0, *pair) for pair in tried * 2}
     return max(rates, key=lambda pair: rates[pair])
 

@@ -21,7 +21,8 @@ from qdgs.search.evaluation import Evaluator
 from qdgs.search.loop import illuminate
 from qdgs.search.ranges import Calibration
 from qdgs.search.state import Search
-from speed_task import LAYOUTS, Task
+from qdgs.side_by_side import side_by_side
+from speed_task import ENGINES, LAYOUTS, Task
 
 Floats = NDArray[np.float32]
 SNAPSHOT_SECONDS = 0.25
@@ -118,8 +119,13 @@ class RawGradient(Raw):
         """One iteration."""
         points = self.points.clone().requires_grad_()
         objective, measures = self.task.scorer(self.layout)(points)
-        for value in (objective, *measures.T):
-            torch.autograd.grad(value.sum(), points, retain_graph=True)
+        scorer = self.task.scorer(self.layout)
+        through = side_by_side if self.layout == ENGINES and scorer.thread_safe else map
+
+        def backward(total: torch.Tensor) -> Any:
+            return torch.autograd.grad(total, points, retain_graph=True)
+
+        list(through(backward, [objective.sum(), *measures.sum(dim=0)]))
         return self.batch
 
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.datasets.render import render
-from qdgs.generators.base import MICRO_BATCH
+from qdgs.generators.base import MICRO_BATCH, is_thread_safe
 from qdgs.search import checkpoint
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
+from qdgs.side_by_side import side_by_side
 from qdgs.stages.live import write_live
 from qdgs.stages.search import LIVE_SECONDS, SAVING_SHARE
-from speed_task import Task
+from speed_task import ENGINES, Task
 
 FACES_CELLS = (50, 25, 5, 25)
 """The grid of the published faces: 156,250 cells."""
@@ -134,12 +135,13 @@ def rendered_per_second(task: Task, images: int, index: int, folder: Path) -> fl
 
 
 def generated_per_second(task: Task, images: int, index: int, batch: int, layout: str) -> float:
-    """Images a second of the generator alone, at one batch size and layout of weights."""
+    """Images a second of the generator alone, at one batch size and layout; as qdgs runs it in threads."""
     generator = task.scorer(layout).generator
-    latents = task.latents(images, index)
+    portions = task.latents(images, index).split(batch)
+    through = side_by_side if layout == ENGINES and is_thread_safe(generator) else map
     begun = task.clock()
     with torch.no_grad():
-        for start in range(0, images, batch):
-            generator(latents[start : start + batch])
+        for _ in through(generator, portions):
+            pass
     task.wait()
     return images / (task.clock() - begun)

@@ -27,7 +27,7 @@ from qdgs.datasets.png import encoded
 from qdgs.errors import InputError, QdgsError
 from qdgs.generators.base import Generator, padded_batches
 from qdgs.generators.quick import WORTH_TRYING, QuickGenerator
-from qdgs.side_by_side import AT_ONCE, overlapping
+from qdgs.side_by_side import overlapping
 
 SOFTWARE = "qdgs"
 RECIPE = "qdgs-recipe"
@@ -109,7 +109,7 @@ def render(
 
     with writer:
         batches = (whole.between(start, min(start + micro_batch, len(whole))) for start in starts)
-        for rows, recipes, pixels in overlapping(make, batches, lambda: AT_ONCE if quick.beside else 1):
+        for rows, recipes, pixels in overlapping(make, batches, quick.at_once):
             if pixels is None:
                 reused += len(rows)
             else:
@@ -222,9 +222,10 @@ def _write_pngs(root: Path, files: Sequence[str], pixels: NDArray[np.uint8], rec
     for file, image, recipe in zip(files, pixels, recipes, strict=True):
         folder, name = os.path.split(file)
         path, temporary = os.path.join(root, file), os.path.join(root, folder, f".{name}.{process}.tmp")
+        data = encoded(image, {"Software": SOFTWARE, RECIPE: recipe})
         try:
             with open(temporary, "wb") as stream:
-                stream.write(encoded(image, {"Software": SOFTWARE, RECIPE: recipe}))
+                stream.write(data)
             os.replace(temporary, path)
         except OSError as error:
             with suppress(OSError):

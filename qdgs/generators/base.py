@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qdgs.errors import GeneratorError, QdgsError, is_out_of_memory
+from qdgs.layout import is_compiled
 from qdgs.memory import Portions
 from qdgs.targets import told_of
 
@@ -40,7 +41,8 @@ MICRO_BATCH = 64
 class Generator(Protocol):
     """Latents `(batch_size, latent_dim)` → images `(batch_size, 3, height, width)` in [0, 1].
 
-    Row i of the output depends on row i of the input alone.
+    Row i of the output depends on row i of the input alone. One that several threads may call at once says so
+    by an attribute `thread_safe` of its class, which is true.
 
     Attributes:
         latent_dim: Length of a latent.
@@ -66,8 +68,8 @@ class Generator(Protocol):
 def is_thread_safe(generator: Generator) -> bool:
     """Whether several threads may make images at once."""
     kind = f"{type(generator).__module__}:{type(generator).__qualname__}"
-    own = kind in [GENERATORS[name] for name in THREAD_SAFE]
-    return own or bool(getattr(generator, "thread_safe", False))
+    safe = kind in [GENERATORS[name] for name in THREAD_SAFE] or getattr(generator, "thread_safe", False)
+    return bool(safe) and not is_compiled(generator)
 
 
 def images_of(generator: Generator, latents: Tensor) -> Tensor:

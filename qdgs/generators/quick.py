@@ -14,6 +14,7 @@ from qdgs.generators.base import MICRO_BATCH, Generator, images_of, is_thread_sa
 from qdgs.layout import TRIED, takes_channels_last
 from qdgs.pace import Pace, Way
 from qdgs.randomness import Stream, stream
+from qdgs.side_by_side import AT_ONCE, overlapping
 
 WORTH_TRYING = 8
 """Micro-batches from which on it pays to look for a generator's pace."""
@@ -23,8 +24,8 @@ WHOLE = 2**20
 
 Then = Callable[[Tensor], Tensor]
 
-_FOUND: WeakKeyDictionary[Any, dict[Then, dict[int, Way]]] = WeakKeyDictionary()
-"""What was found of generators whose layout is settled: ways by what is made of images and by micro-batch."""
+_FOUND: WeakKeyDictionary[Any, dict[tuple[int, int], Way]] = WeakKeyDictionary()
+"""What was found of generators whose layout is settled."""
 
 
 def as_they_are(images: Tensor) -> Tensor:
@@ -37,8 +38,9 @@ def generate_quickly(
 ) -> Iterator[Tensor]:
     """What `then` makes of the images that `generate` gives, at the generator's quick pace."""
     quick = QuickGenerator(generator, then, trying=len(latents) > WORTH_TRYING * micro_batch)
-    for batch, rows in padded_batches(latents, micro_batch):
-        yield quick(batch)[:rows]
+    yield from overlapping(
+        lambda batch: quick(batch[0])[: batch[1]], padded_batches(latents, micro_batch), quick.at_once
+    )
 
 
 class QuickGenerator:
@@ -54,22 +56,22 @@ class QuickGenerator:
     """
 
     def __init__(self, generator: Generator, then: Then = as_they_are, *, trying: bool = True) -> None:
-        self._generator, self._then = generator, then
+        self._generator = generator
         self._settled = not trying
         self._pace = Pace(
             lambda latents: (then(images_of(generator, latents)),),
             self._probes,
             "auto" if trying else WHOLE,
             thread_safe=is_thread_safe(generator),
+            probed=lambda latents: (images_of(generator, latents),),
         )
         with suppress(TypeError):  # some objects cannot be keys
-            if trying and then in _FOUND.get(generator, {}):
-                self._pace.chosen, self._settled = _FOUND[generator][then], True
+            if trying and generator in _FOUND:
+                self._pace.chosen, self._settled = _FOUND[generator], True
 
-    @property
-    def beside(self) -> bool:
-        """Whether portions were found to pass side by side: one micro-batch may begin before another ends."""
-        return self._pace.beside
+    def at_once(self) -> int:
+        """How many micro-batches may be in the making."""
+        return AT_ONCE if self._pace.beside else 1
 
     @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
@@ -84,7 +86,7 @@ class QuickGenerator:
             takes_channels_last(self._generator, self._probes(TRIED).to(latents))
         self._settled = True
         with suppress(TypeError):
-            _FOUND.setdefault(self._generator, {})[self._then] = self._pace.chosen
+            _FOUND[self._generator] = self._pace.chosen
 
     def _probes(self, n: int) -> Tensor:
         return self._generator.sample_latents(n, stream(0, Stream.GENERATOR))

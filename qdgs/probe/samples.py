@@ -15,7 +15,8 @@ from torch import Tensor
 from qdgs.config import audited_attributes
 from qdgs.datasets.manifest import latents_of
 from qdgs.errors import ConfigError, InputError
-from qdgs.generators.base import Generator, generate
+from qdgs.generators.base import Generator
+from qdgs.generators.quick import generate_quickly
 from qdgs.judges.base import Judge
 from qdgs.judges.panel import JudgePanel
 from qdgs.parts import Device, load_generator, load_guide, load_judge, made_of
@@ -118,8 +119,8 @@ class Parts:
 
     def images(self, latents: Tensor) -> Iterator[Tensor]:
         """Images of latents `(n, latent_dim)` as 8-bit files keep them, micro-batch by micro-batch."""
-        batches = generate(self.generator, latents.to(self.device), self.config.run.search.micro_batch)
-        return (as_stored(images) for images in batches)
+        micro_batch = self.config.run.search.micro_batch
+        return generate_quickly(self.generator, latents.to(self.device), micro_batch, as_stored)
 
     def read(self, latents: Tensor) -> pd.DataFrame:
         """What the judges agree on of the images of latents `(n, latent_dim)`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qdgs.errors import GeneratorError, InputError
 from qdgs.memory import Portions
-from qdgs.side_by_side import AT_ONCE, overlapping, side_by_side
+from qdgs.side_by_side import overlapping, side_by_side
 
 Floats = NDArray[np.float32]
 
@@ -83,6 +83,15 @@ class Scored(NamedTuple):
 
     scores: Floats
     jacobian: Floats | None
+
+
+@runtime_checkable
+class OverlappingScore(Protocol):
+    """A score that can be asked again before it has answered."""
+
+    def at_once(self) -> int:
+        """How many micro-batches it takes at once as things stand."""
+        ...
 
 
 class Workers(Protocol):
@@ -166,8 +175,9 @@ class LocalWorkers:
         score = self._scoring.score
 
         def at_once() -> int:
-            apart = task.gradients or _keeps_something(score) or not getattr(score, "beside", False)
-            return 1 if apart else AT_ONCE
+            if task.gradients or _keeps_something(score) or not isinstance(score, OverlappingScore):
+                return 1
+            return score.at_once()
 
         scores = overlapping(partial(self._scoring, task), batches, at_once)
         for batch, scored in zip(batches, scores, strict=True):

@@ -19,7 +19,7 @@ from qdgs.fairness.audit import JudgedImages, audit, audited_groups, audited_tar
 from qdgs.fairness.correction import confusion_counts
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.files import read_json, write_json, write_text
-from qdgs.generators.base import generate
+from qdgs.generators.quick import generate_quickly
 from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge
 from qdgs.parts import judges_shared, load_judge
@@ -140,7 +140,7 @@ def _random_samples(
     scores = scores_of(scorer, latents, bank.micro_batch)
     cuts = read_cuts(run)
     labels = guide_values(scores, _without_gaps(dataset), cuts, dataset.label)
-    batches = (as_stored(batch) for batch in generate(scorer.generator, latents, bank.micro_batch))
+    batches = generate_quickly(scorer.generator, latents, bank.micro_batch, as_stored)
     judged = _judged(auditor, embedding, batches, labels, watch)
     groups = guide_groups(scores, _without_gaps(dataset), cuts)
     write_frame(run.path / RANDOM_READINGS, judged.judged.assign(group=pd.Series(groups, dtype=object)))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qdgs.config import RunConfig, SpeedConfig
 from qdgs.errors import ConfigError, InputError
-from qdgs.generators.base import Generator, images_of, is_thread_safe
+from qdgs.generators.base import Generator, images_of, is_thread_safe, padded_batches
 from qdgs.guides.base import SearchGuide
 from qdgs.guides.own import OwnGuide
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
@@ -19,6 +19,7 @@ from qdgs.pace import Pace
 from qdgs.parts import Device, load_generator, load_guide
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run
+from qdgs.side_by_side import AT_ONCE, overlapping
 from qdgs.stages.speed import PROBES, check_ranking, compile_networks
 
 NORM_SAMPLES = 10_000
@@ -85,10 +86,9 @@ class Scorer:
         objective, measures, self._last = self._pace(latents)
         return objective, measures
 
-    @property
-    def beside(self) -> bool:
-        """Whether portions were found to pass side by side: one micro-batch may begin before another ends."""
-        return self._pace.beside
+    def at_once(self) -> int:
+        """How many micro-batches may be scored at once."""
+        return AT_ONCE if self._pace.beside else 1
 
     def remember(self, rows: int) -> None:
         """Tell the guide's uniqueness term that the first `rows` rows of the last call came up."""
@@ -133,6 +133,7 @@ class Scorer:
         exact = scores_of(self, latents[:PROBES].to(device), PROBES // 4)
         self._precision = encoder.precision = torch.bfloat16
         quick = scores_of(self, latents[:PROBES].to(device), PROBES // 4)
+        self._pace.chosen.clear()  # of the other precision
         check_ranking(exact.to_numpy(), quick.to_numpy(), tuple(exact.columns[1:]))
 
     def _prior_loss(self, latents: Tensor) -> Tensor:
@@ -186,11 +187,11 @@ def check_fit(generator: Generator, guide: SearchGuide, *, device: Device = "cpu
 
 def scores_of(scorer: Scorer, latents: Tensor, micro_batch: int) -> pd.DataFrame:
     """Raw `objective` and measures by their names, one row a latent; micro-batches of one size."""
-    parts = []
-    for start in range(0, len(latents), micro_batch):
-        rows = latents[start : start + micro_batch]
-        padded = torch.cat([rows, rows[-1:].expand(micro_batch - len(rows), -1)])
+
+    def scored(batch: tuple[Tensor, int]) -> Tensor:
         with torch.no_grad():
-            objective, measures = scorer(padded)
-        parts.append(torch.cat([objective[:, None], measures], dim=1)[: len(rows)].cpu())
+            objective, measures = scorer(batch[0])
+        return torch.cat([objective[:, None], measures], dim=1)[: batch[1]].cpu()
+
+    parts = list(overlapping(scored, padded_batches(latents, micro_batch), scorer.at_once))
     return pd.DataFrame(torch.cat(parts).numpy(), columns=["objective", *scorer.guide.measure_names])

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,66 @@ def test_a_generator_that_breaks_its_contract_leaves_no_half_written_files(
     assert not list(tmp_path.rglob("*.tmp"))
     for path in tmp_path.rglob("*.png"):
         pixels(path)
+
+
+class Threaded:
+    """A generator that several threads may call, whose images have the same bits in whatever portions."""
+
+    latent_dim, image_size, differentiable, prior_norm, thread_safe = 3, 16, True, None, True
+
+    def __init__(self, room: int = 10**6) -> None:
+        self.threads: set[int] = set()
+        self.room = room
+
+    def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
+        return torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        self.threads.add(get_ident())
+        self.room -= len(latents)
+        if self.room < 0:
+            raise GeneratorError("generator: worn out")
+        return latents.sigmoid()[:, :, None, None].expand(-1, 3, 16, 16).clone()
+
+
+@pytest.fixture
+def long_manifest() -> pd.DataFrame:
+    latents = Threaded().sample_latents(700, np.random.default_rng(0)).numpy()
+    names = [f"{number:04d}" for number in range(700)]
+    rows = pd.DataFrame(latents, columns=[f"latent_{column:04d}" for column in range(3)])
+    return rows.assign(id=names, file=[f"train/a/{name}.png" for name in names], label="a")
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_is_rendered_in_threads_is_what_one_thread_renders(
+    tmp_path: Path, long_manifest: pd.DataFrame, contents: Contents
+) -> None:
+    generator, told = Threaded(), []
+    render(
+        long_manifest, generator, tmp_path / "two", micro_batch=32, progress=lambda *done: told.append(done)
+    )
+    assert len(generator.threads) > 1
+    assert told == [(min(32 * step, 700), 700) for step in range(1, 23)]
+    for index in range(3):
+        render(long_manifest, Threaded(), tmp_path / "shards", micro_batch=32, shard=(index, 3))
+    torch.set_num_threads(1)
+    alone = Threaded()
+    render(long_manifest, alone, tmp_path / "one", micro_batch=32)
+    assert len(alone.threads) == 1
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "shards")
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_generator_that_fails_in_a_thread_loses_no_image_and_rendering_goes_on(
+    tmp_path: Path, long_manifest: pd.DataFrame, contents: Contents
+) -> None:
+    metadata = {"generator": {"name": "threaded"}}
+    with pytest.raises(GeneratorError, match="worn out"):
+        render(long_manifest, Threaded(500), tmp_path / "a", micro_batch=32, metadata=metadata)
+    there = contents(tmp_path / "a")
+    assert 0 < len(there) < 700
+    assert not [name for name in there if name.endswith(".tmp")]
+    done = render(long_manifest, Threaded(), tmp_path / "a", micro_batch=32, metadata=metadata)
+    assert (done.reused, done.written) == (len(there), 700 - len(there))
+    render(long_manifest, Threaded(), tmp_path / "b", micro_batch=32, metadata=metadata)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from qdgs.generators.base import generate
+from qdgs.generators.base import generate, is_thread_safe
 from qdgs.generators.quick import QuickGenerator, generate_quickly
 from qdgs.generators.shapes_gan import ShapesGAN
 from qdgs.generators.shapes_vae import ShapesVAE
@@ -57,7 +57,7 @@ def halved(images):
     return images / 2
 
 
-def test_what_is_made_of_images_is_made_of_each_and_has_a_pace_of_its_own():
+def test_what_is_made_of_images_is_made_of_each():
     generator = Counted()
     latents = generator.sample_latents(9 * 64, np.random.default_rng(0))
     plain = torch.cat(list(generate_quickly(generator, latents)))
@@ -69,13 +69,22 @@ def test_what_is_made_of_images_is_made_of_each_and_has_a_pace_of_its_own():
 def test_only_generators_that_say_so_are_called_from_several_threads():
     quick = QuickGenerator(Counted())
     quick(Counted().sample_latents(64, np.random.default_rng(0)))
-    assert not quick.beside
+    assert quick.at_once() == 1
     own = Counted()
     own.thread_safe = True
     quick = QuickGenerator(own)
-    assert not quick.beside
+    assert quick.at_once() == 1
     quick(own.sample_latents(64, np.random.default_rng(0)))
-    assert quick.beside
+    assert quick.at_once() > 1
+
+
+def test_a_compiled_generator_is_called_from_one_thread():
+    network = torch.nn.Linear(2, 2)
+    own = Counted()
+    own.thread_safe, own.network = True, network
+    assert is_thread_safe(own)
+    network.compile(backend="eager")
+    assert not is_thread_safe(own)
 
 
 class Unhashable(Counted):

@@ -119,10 +119,11 @@ def test_a_score_that_remembers_is_never_given_a_part_without_gradients():
 class Slow:
     """Is through with early micro-batches last, and says that they may overlap."""
 
-    beside = True
-
     def __init__(self, memory=None):
         self.memory, self.told = memory or {}, []
+
+    def at_once(self):
+        return 3
 
     def __call__(self, latents):
         time.sleep(0.02 if latents[0, 0] < 0 else 0.0)

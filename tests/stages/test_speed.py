@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,12 @@ from torch import Tensor, nn
 from qdgs.config import SpeedConfig, load_config
 from qdgs.errors import ConfigError
 from qdgs.layout import takes_channels_last, use_layout
+from qdgs.pace import Pace
 from qdgs.parts import load_generator, load_guide
+from qdgs.search.workers import LocalWorkers, Task, micro_batches
 from qdgs.stages import speed
 from qdgs.stages.identity import identity
-from qdgs.stages.scoring import Scorer, scorer_of
+from qdgs.stages.scoring import Scorer, scorer_of, scores_of
 from qdgs.stages.speed import check_ranking
 
 
@@ -105,13 +108,31 @@ def test_rankings_are_compared_score_by_score():
         check_ranking(exact, swapped, ("a", "b"))
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_two_threads_give_the_scores_of_one():
+@pytest.fixture
+def shapes():
     config = load_config(Path(__file__).parents[2] / "configs" / "shapes.yaml")
-    two, one = (scorer_of(config, device="cpu") for _ in range(2))
-    assert two.thread_safe
-    found = scored(two)
-    assert two.beside
-    torch.set_num_threads(1)
-    assert np.array_equal(scored(one), found)
-    assert not one.beside
+    return lambda: scorer_of(config, device="cpu")
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_passes_side_by_side_has_the_scores_of_what_passes_at_once(shapes):
+    scorer = shapes()
+    assert scorer.thread_safe
+    latents = scorer.generator.sample_latents(3 * 64 + 9, np.random.default_rng(1))
+    found = scores_of(scorer, latents, 64)
+    assert any(way.beside for way in scorer._pace.chosen.values()) == (scorer.at_once() > 1)
+    whole = shapes()
+    whole._pace = Pace(whole._pass, lambda n: latents[:n], 64)
+    pd.testing.assert_frame_equal(found, scores_of(whole, latents, 64), check_exact=True)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_gradients_of_a_clip_that_are_made_side_by_side_are_those_made_in_turn(shapes):
+    scorer = shapes()
+    latents = scorer.generator.sample_latents(8, np.random.default_rng(1)).numpy()
+    task, batches = Task(len(scorer.guide.measure_names), gradients=True), micro_batches(latents, 8)
+    found = [next(LocalWorkers(scorer).work(task, batches)).jacobian for _ in range(5)]
+    assert all(np.array_equal(one, found[0]) for one in found)
+    scorer.thread_safe = False
+    (plain,) = LocalWorkers(scorer).work(task, batches)
+    np.testing.assert_allclose(found[0], plain.jacobian, rtol=1e-3, atol=1e-4 * np.abs(plain.jacobian).max())

@@ -1,4 +1,5 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -30,3 +31,14 @@ def test_flat_images_are_small():
     image = np.full((128, 128, 3), 200, np.uint8)
     image[32:96, 32:96] = 10
     assert len(encoded(image, {})) < image.size / 50
+
+
+def test_an_image_has_the_same_bytes_whatever_was_encoded_before_it():
+    rng = np.random.default_rng(0)
+    images = [np.full((16, 16, 3), rng.integers(0, 256, 3), np.uint8) for _ in range(100)]
+    before = [encoded(image, {}) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            order = rng.permutation(len(images))
+            found = list(pool.map(lambda index: encoded(images[index], {}), order))
+            assert found == [before[index] for index in order]

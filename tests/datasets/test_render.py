@@ -277,6 +277,7 @@ def test_a_generator_that_fails_in_a_thread_loses_no_image_and_rendering_goes_on
     assert 0 < len(there) < 700
     assert not [name for name in there if name.endswith(".tmp")]
     done = render(long_manifest, Threaded(), tmp_path / "a", micro_batch=32, metadata=metadata)
-    assert (done.reused, done.written) == (len(there), 700 - len(there))
+    assert 0 < done.reused <= len(there)  # a micro-batch that is half there is made again
+    assert done.reused + done.written == 700
     render(long_manifest, Threaded(), tmp_path / "b", micro_batch=32, metadata=metadata)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")

@@ -15,7 +15,6 @@ from threading import Barrier, Event, Lock
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 AT_ONCE = 3
 """Micro-batches in the making where each is made side by side: one is about to end, one to begin."""
@@ -28,7 +27,7 @@ _POOLS = Lock()
 
 
 def side_by_side(
-    function: Callable[[Tensor], Result], portions: Sequence[Tensor], batches: int = 1
+    function: Callable[[Item], Result], portions: Sequence[Item], batches: int = 1
 ) -> Iterator[Result]:
     """Results of the function in the order of the portions, which carry no gradients.
 
@@ -43,7 +42,7 @@ def side_by_side(
         return map(function, portions)
     stopped = _STOPPED.get()
 
-    def work(portion: Tensor) -> Result:
+    def work(portion: Item) -> Result:
         if stopped is not None and stopped.is_set():
             raise CancelledError
         with torch.no_grad():  # of a thread, each has to say so

@@ -24,10 +24,10 @@ from PIL import Image, UnidentifiedImageError
 from qdgs.datasets.manifest import ROW_GROUP, StoredManifest, latent_columns, latents_of, write_failure
 from qdgs.datasets.metadata import label_names, write_metadata
 from qdgs.datasets.png import encoded
-from qdgs.errors import InputError, QdgsError
-from qdgs.generators.base import Generator, padded_batches
+from qdgs.errors import InputError, QdgsError, is_out_of_memory
+from qdgs.generators.base import Generator, images_of, padded_batches
 from qdgs.generators.quick import WORTH_TRYING, QuickGenerator
-from qdgs.side_by_side import overlapping
+from qdgs.side_by_side import AT_ONCE, overlapping, side_by_side
 
 SOFTWARE = "qdgs"
 RECIPE = "qdgs-recipe"
@@ -100,21 +100,37 @@ def render(
     quick = QuickGenerator(generator, as_pixels, trying=len(starts) > WORTH_TRYING)
     writer = _Writer(root, threads, limit=4 * micro_batch)
 
-    def make(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str], NDArray[np.uint8] | None]:
+    def make(rows: pd.DataFrame) -> tuple[int, bool]:
+        """How many rows, and whether their images had to be written."""
         recipes = _recipes(rows, metadata, micro_batch, torch.device(device).type)
         if metadata is not None and _all_there(root, rows, recipes):
-            return rows, recipes, None
+            return len(rows), False
         batch, real = next(padded_batches(latents_of(rows, device), micro_batch))
-        return rows, recipes, _on_the_cpu(quick(batch)[:real])
+        files = rows["file"].tolist()
+        size = quick.portion(micro_batch)
+        if size is None:
+            writer.write(files, _on_the_cpu(quick(batch)[:real]), recipes)
+            return real, True
+        writer.make_folders(files)
+
+        def write(start: int) -> None:
+            some = slice(start, min(start + size, real))
+            pixels = _on_the_cpu(as_pixels(images_of(generator, batch[start : start + size])))
+            _write_pngs(root, files[some], pixels[: len(files[some])], recipes[some])
+
+        try:
+            for _ in side_by_side(write, range(0, real, size), AT_ONCE):
+                pass
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _write_pngs(root, files, _on_the_cpu(quick(batch)[:real]), recipes)  # in ever smaller portions
+        return real, True
 
     with writer:
         batches = (whole.between(start, min(start + micro_batch, len(whole))) for start in starts)
-        for rows, recipes, pixels in overlapping(make, batches, quick.at_once):
-            if pixels is None:
-                reused += len(rows)
-            else:
-                writer.write(rows["file"].tolist(), pixels, recipes)
-                written += len(rows)
+        for rows, new in overlapping(make, batches, quick.at_once):
+            reused, written = (reused, written + rows) if new else (reused + rows, written)
             if progress is not None:
                 progress(reused + written, total)
     if shard is not None and shard[0]:
@@ -200,10 +216,13 @@ class _Writer:
         if kind is None:
             self._drain(0)
 
-    def write(self, files: Sequence[str], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
+    def make_folders(self, files: Sequence[str]) -> None:
         for folder in {os.path.dirname(file) for file in files} - self.folders:
             _make(self.root / folder)
             self.folders.add(folder)
+
+    def write(self, files: Sequence[str], pixels: NDArray[np.uint8], recipes: Sequence[str]) -> None:
+        self.make_folders(files)
         for start in range(0, len(files), TOGETHER):
             some = slice(start, start + TOGETHER)
             parts = files[some], pixels[some], recipes[some]

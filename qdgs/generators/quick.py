@@ -73,6 +73,11 @@ class QuickGenerator:
         """How many micro-batches may be in the making."""
         return AT_ONCE if self._pace.beside else 1
 
+    def portion(self, micro_batch: int) -> int | None:
+        """Rows of a portion where those of a micro-batch were found to pass side by side."""
+        way = self._pace.chosen.get((micro_batch, torch.get_num_threads()))
+        return way.rows if way is not None and way.beside else None
+
     @torch.no_grad()
     def __call__(self, latents: Tensor) -> Tensor:
         """What is made of the images of a micro-batch of latents."""

@@ -16,6 +16,7 @@ from qdgs.datasets.flatten import Flattened
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.datasets.render import Rendered, _recipes, render, shard_starts, to_pixels
 from qdgs.errors import GeneratorError, InputError, QdgsError
+from qdgs.memory import MemoryWarning
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -227,12 +228,15 @@ class Threaded:
     def __init__(self, room: int = 10**6) -> None:
         self.threads: set[int] = set()
         self.room = room
+        self.most = 10**6
 
     def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
         return torch.tensor(rng.standard_normal((n, 3)), dtype=torch.float32)
 
     def __call__(self, latents: Tensor) -> Tensor:
         self.threads.add(get_ident())
+        if len(latents) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
         self.room -= len(latents)
         if self.room < 0:
             raise GeneratorError("generator: worn out")
@@ -281,3 +285,18 @@ def test_a_generator_that_fails_in_a_thread_loses_no_image_and_rendering_goes_on
     assert done.reused + done.written == 700
     render(long_manifest, Threaded(), tmp_path / "b", micro_batch=32, metadata=metadata)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_memory_that_runs_out_in_threads_costs_speed_alone(
+    tmp_path: Path, long_manifest: pd.DataFrame, contents: Contents
+) -> None:
+    generator = Threaded()
+
+    def tighten(done: int, _: int) -> None:
+        generator.most = 8
+
+    with pytest.warns(MemoryWarning, match="at once do not fit into memory"):
+        render(long_manifest, generator, tmp_path / "tight", micro_batch=32, progress=tighten)
+    render(long_manifest, Threaded(), tmp_path / "roomy", micro_batch=32)
+    assert contents(tmp_path / "tight") == contents(tmp_path / "roomy")

@@ -119,7 +119,7 @@ def render(
             _write_pngs(root, files[some], pixels[: len(files[some])], recipes[some])
 
         try:
-            for _ in side_by_side(write, range(0, real, size), AT_ONCE):
+            for _ in side_by_side(write, range(0, micro_batch, size), AT_ONCE):  # as they were probed
                 pass
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

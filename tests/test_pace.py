@@ -90,8 +90,26 @@ def test_what_allows_threads_passes_side_by_side():
     pace = Pace(Counter(), rows, thread_safe=True)
     assert not pace.beside
     assert all(torch.equal(found, rows().sum(dim=1)) for found in settled(pace))
-    assert pace.chosen == {(64, 2): Way(16, beside=True)}
+    assert pace.chosen == {(64, 2): Way(32, beside=True)}
     assert pace.beside
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_portions_are_small_where_more_threads_want_one():
+    torch.set_num_threads(7)
+    pace = Pace(Counter(), rows, thread_safe=True)
+    settled(pace)
+    assert pace.chosen == {(64, 7): Way(16, beside=True)}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_portions_side_by_side_are_small_where_larger_ones_change_bits():
+    def moody(rows: Tensor) -> tuple[Tensor]:
+        return (rows.sum(dim=1) + (len(rows) == 32),)
+
+    pace = Pace(moody, rows, thread_safe=True)
+    settled(pace)
+    assert list(pace.chosen.values()) == [Way(16, beside=True)]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -111,7 +129,7 @@ def test_memory_that_runs_out_side_by_side_halves_the_portions():
     pace = Pace(Counter(), rows, thread_safe=True)
     settled(pace)
     pace._function.room = 10
-    with torch.no_grad(), pytest.warns(MemoryWarning, match="16 at once do not fit"):
+    with torch.no_grad(), pytest.warns(MemoryWarning, match="32 at once do not fit"):
         assert torch.equal(pace(rows())[0], rows().sum(dim=1))
 
 

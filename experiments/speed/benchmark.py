@@ -4,7 +4,7 @@ Everything runs side by side in one process, slice by slice in turn, so that wha
 meets all of them; rates are medians over slices, and ratios come first. Warm-up and compilation are left out.
 Ranges and objective scale, which qdgs finds on its own time, are given to the others for nothing.
 
-    python experiments/speed/benchmark.py --out experiments/speed/results/two-cores.json
+    python experiments/speed/benchmark.py --renders --out experiments/speed/results/two-cores.json
     python experiments/speed/benchmark.py --quick --out quick.json
     python experiments/speed/benchmark.py --generator stylegan2-256 --guides ViT-B-32 ViT-L-14 --device cuda \
         --out experiments/speed/results/cuda.json
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
@@ -39,7 +39,7 @@ from qdgs.clip.sources import EMBEDDED
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
 from speed_table import table
-from speed_task import ENGINES, GUIDES, LAYOUTS, MINI, Task, load_task
+from speed_task import CONFIG, ENGINES, GUIDES, LAYOUTS, MINI, Task, load_task
 from stylegan2_jacobian import architecture_of, random_generator
 
 SHAPES, STYLEGAN2 = "shapes-vae", "stylegan2-256"
@@ -47,6 +47,11 @@ BATCHES = (16, 32, 64, 128, 256, 512)
 LARGE_BATCHES = (16, 32, 64, 128)
 GRADIENT_BATCHES = (16, 64)
 """Larger ones take gigabytes of memory on a large guide."""
+
+RENDERS = {"faces": 1024, "shapes-ddim": 64}
+"""Configurations whose generators render, too, and images in each slice: they are slower."""
+
+RENDER_BATCHES = (32, 64)
 
 TRIAL_SECONDS = 0.3
 BUSY = 0.5
@@ -196,6 +201,16 @@ def overheads(task: Task, effort: Effort) -> dict[str, Any]:
     }
 
 
+def renders(effort: Effort, device: str, clock: Callable[[], float]) -> dict[str, Any]:
+    """What rendering costs beyond the generators of `RENDERS`."""
+    told = {}
+    for name, images in RENDERS.items():
+        _say(f"rendering: {name}")
+        task = load_task(MINI, path=CONFIG.parent / f"{name}.yaml", device=device, clock=clock)
+        told[name] = overheads(task, replace(effort, images=images, batches=RENDER_BATCHES))
+    return told
+
+
 def _quickest_generating(task: Task, effort: Effort) -> tuple[int, str]:
     """Batch size and layout with the most images a second; the first of two passes warms up."""
     tried = [(batch, layout) for batch in effort.batches for layout in (*LAYOUTS, ENGINES)]
@@ -303,6 +318,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="for a busy machine and one thread: waiting is not counted",
     )
     parser.add_argument(
+        "--renders", action="store_true", help=f"render {' and '.join(RENDERS)}, too: wants the extra faces"
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="over configs/shapes.yaml"
     )
     parser.add_argument("--seeds", type=int, help="races to a score (3; with --quick 1)")
@@ -342,16 +360,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         _say(
             f"the machine is busy (load {before['load']:.1f}): small batches suffer most, which flatters qdgs"
         )
+    clock = time.process_time if given.processor_time else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
         told = measure(
             given.guides,
             effort,
             device=given.device,
             seeds=seeds,
-            clock=time.process_time if given.processor_time else time.perf_counter,
+            clock=clock,
             overrides=[*_generator(given.generator, Path(folder)), *given.set],
             raced=given.generator == SHAPES,
         )
+        if given.renders:
+            told[given.guides[0]]["renders"] = renders(effort, given.device, clock)
     result = _without_infinity(
         collected(
             told,

@@ -39,6 +39,10 @@ def table(result: Mapping[str, Any]) -> str:
         _row(text, [own.get("outside", {}).get(key) for own in guides.values()])
         for key, text in OUTSIDE.items()
     ]
+    lines += [
+        _row(f"rendering to PNG, {name}", [found["render_raw_share"]] + [None] * (len(guides) - 1))
+        for name, found in result.get("renders", {}).items()
+    ]
     return "\n".join([*lines, "", *_front(result), "", _machine(result), ""])
 
 

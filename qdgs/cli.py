@@ -297,7 +297,10 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     parts = text.split("/")
     if len(parts) != 2 or not all(part.isdigit() for part in parts):
         raise InputError(f"--shard: expected i/N, got {text!r}")
-    return int(parts[0]), int(parts[1])
+    index, count = map(int, parts)
+    if index >= count:
+        raise InputError(f"--shard: expected i/N with i from 0 to N - 1, got {text}")
+    return index, count
 
 
 def _find_modules_here() -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -236,7 +237,9 @@ def _answers(address: str) -> bool:
     if not port.isdecimal():
         return False
     place = (host.strip("[]"), int(port))
+    until = time.monotonic() + ANSWER_SECONDS
     with suppress(OSError, OverflowError), socket.create_connection(place, ANSWER_SECONDS) as line:
+        line.settimeout(max(until - time.monotonic(), 0.1))
         line.sendall(_HTTP2_PREFACE)
         head = line.recv(9)
         return len(head) > 3 and head[3] == _SETTINGS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,36 @@ def networks(thing: object) -> Iterator[nn.Module]:
     yield from (value for value in getattr(thing, "__dict__", {}).values() if isinstance(value, nn.Module))
 
 
+def entered(thing: object) -> Iterator[nn.Module]:
+    """The modules that a part calls: those it names as `called`, or its networks and those of its pipeline.
+
+    What is compiled has to be called itself: a module is not where a part calls what is within it.
+    """
+    called = getattr(thing, "called", None)
+    if called is not None:
+        yield from called
+        return
+    yield from networks(thing)
+    for value in getattr(thing, "__dict__", {}).values():
+        modules = getattr(value, "modules", None)
+        if isinstance(modules, Mapping):
+            yield from (_entry(module) for module in modules.values())
+
+
+def _entry(module: nn.Module) -> nn.Module:
+    """Of an autoencoder, which is entered by `decode`, the decoder."""
+    decoder = getattr(module, "decoder", None)
+    return decoder if isinstance(decoder, nn.Module) and hasattr(module, "decode") else module
+
+
 def is_compiled(thing: object) -> bool:
     """Whether a network of a part is compiled: a compiler may have to look again, and is not thread-safe."""
-    return any(getattr(network, "_compiled_call_impl", None) is not None for network in networks(thing))
+    return any(getattr(network, "_compiled_call_impl", None) is not None for network in entered(thing))
 
 
 def use_layout(thing: object, layout: torch.memory_format) -> None:
     """Lay the weights of a part's convolutions out otherwise, in place; values and names stay."""
-    for network in networks(thing):
+    for network in entered(thing):
         for weight in network.parameters():
             if weight.dim() == 4:
                 weight.data = weight.data.contiguous(memory_format=layout)

@@ -45,6 +45,7 @@ WRITES: dict[str, tuple[str, ...]] = {
         "objective_mean",
         "clipped_fraction",
         "lineages",
+        "candidates_guessed",
     ),
     "flatten": ("gate_acceptance", "images", "reference_evaluations"),
     "render": (),

@@ -19,7 +19,8 @@ class SpeedConfig(Model):
     - `layout`: of images in memory. "auto" gives the generator channels-last weights on a CPU where its
       images stay the same bit for bit; "channels_last" gives them to the guide too, whose scores then differ
       in their last digits.
-    - `precision`: "bfloat16" runs generator and guide in it, if the ranking of random samples survives.
+    - `precision`: "bfloat16" runs generator and guide in it, if the ranking of random samples survives; where
+      the device has no instructions for it, that is slower.
     - `compile`: by torch.compile, in one of its modes; "reduce-overhead" records CUDA graphs.
     """
 

@@ -189,6 +189,8 @@ def test_a_wrong_measure_is_one_sentence(command, tmp_path, data, measure, start
         (["report", "{tmp}", "--set", "seed=1"], "{tmp}: expected the folder of a run"),
         (["export", "{tmp}", "--set", "seed=1"], "{tmp}: expected the folder of a run"),
         (["render", "{tmp}", "--shard", "1"], "--shard: expected i/N, got '1'"),
+        (["render", "{tmp}", "--shard", "2/2"], "--shard: expected i/N with i from 0 to N - 1, got 2/2"),
+        (["audit", "{tmp}", "--shard", "0/0"], "--shard: expected i/N with i from 0 to N - 1, got 0/0"),
         (["search", "{config}", "--out", "{tmp}/run", "--device", "gpu"], "--device: unknown 'gpu'"),
         (["search", "{config}", "--out", "{tmp}/run", "--device", "cuda:99"], "--device: expected a device"),
         (["check", "{tmp}/none.yaml"], "{tmp}/none.yaml: cannot be read"),
@@ -368,6 +370,15 @@ def test_check_tells_that_ray_is_not_here(command, tmp_path, data, monkeypatch):
     assert (
         f"{path}: cannot run yet: workers.kind: ray needs an optional package: pip install 'qdgs[ray]'" in out
     )
+
+
+def test_a_run_without_ray_where_ray_is_asked_for_is_one_sentence(command, tmp_path, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    path = written(tmp_path, {**data, "workers": {"kind": "ray", "count": 2}})
+    code, out, err = command("search", path, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert is_one_sentence(err)
+    assert "workers.kind: ray needs an optional package: pip install 'qdgs[ray]'" in err
 
 
 def test_check_and_fetch_tell_what_the_user_has_to_bring(command, tmp_path, data):

@@ -41,6 +41,7 @@ KEYS = [
     "objective_mean",
     "clipped_fraction",
     "lineages",
+    "candidates_guessed",
     "gate_acceptance",
     "images",
     "reference_evaluations",

@@ -36,11 +36,11 @@ from qdgs.errors import InputError, QdgsError
 from qdgs.fairness.classification import paired_interval
 from qdgs.files import write_text
 from qdgs.generators.base import Generator, generate
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import judge_batches
 from qdgs.judges.strata import AGES
 from qdgs.parts import load_generator, load_judge
 from qdgs.randomness import Stream, integer_seed, stream
-from qdgs.stages.bank import as_stored
 from qdgs.stages.frames import read_frame
 from qdgs.stages.judged_bank import JudgedBank
 from qdgs.training.augmentation import flip_randomly

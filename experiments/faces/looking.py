@@ -33,10 +33,10 @@ from qdgs.fairness.intervals import Estimate, proportion
 from qdgs.fairness.shares import group_shares
 from qdgs.files import write_text
 from qdgs.generators.base import generate
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_generator
 from qdgs.randomness import Stream, stream
 from qdgs.report.style import save
-from qdgs.stages.bank import as_stored
 from qdgs.stages.frames import read_frame
 from qdgs.training.pixels import to_pixels
 

@@ -13,10 +13,10 @@ from qdgs.fairness.kernel_distance import squared_discrepancy
 from qdgs.fairness.shares import group_shares
 from qdgs.fairness.two_sample import leakage, two_sample_test
 from qdgs.generators.base import generate
+from qdgs.generators.stored import as_stored
 from qdgs.judges.face_light import FaceLight
 from qdgs.samplers.base import Problem, read_values
 from qdgs.samplers.costs import Meter
-from qdgs.stages.bank import as_stored
 
 SUBSETS = 50
 SUBSET = 100

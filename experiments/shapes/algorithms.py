@@ -39,6 +39,7 @@ from qdgs.errors import ConfigError, InputError, QdgsError
 from qdgs.fairness.audit import JudgedImages, audit, label_agreement
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.generators.base import generate
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
@@ -47,7 +48,7 @@ from qdgs.run import Run
 from qdgs.search.evaluation import BACKWARD_COST
 from qdgs.search.settings import GRADIENT_ALGORITHMS, iteration_cost
 from qdgs.stages.audit import read_cuts
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.stages.corrected import corrected_archive
 from qdgs.stages.cuts import guide_values
 from qdgs.stages.flatten import open_bank

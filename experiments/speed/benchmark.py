@@ -6,11 +6,13 @@ Ranges and objective scale, which qdgs finds on its own time, are given to the o
 
     python experiments/speed/benchmark.py --renders --out experiments/speed/results/two-cores.json
     python experiments/speed/benchmark.py --quick --out quick.json
-    python experiments/speed/benchmark.py --generator stylegan2-256 --guides ViT-B-32 ViT-L-14 --device cuda \
-        --out experiments/speed/results/cuda.json
+    python experiments/speed/benchmark.py --quick --generator stylegan2-256 --guides ViT-B-32 ViT-L-14 \
+        --device cuda --out experiments/speed/results/cuda.json
+    python experiments/speed/benchmark.py --quick --generator diffusion --guides ViT-B-32 \
+        --device cuda --out experiments/speed/results/cuda-diffusion.json
 
-The last has a StyleGAN2 of random weights for a generator, which costs what a trained one does; no score is
-raced for there, and nothing rendered.
+The last two have a StyleGAN2 and a diffusion model as large as Stable Diffusion's, of random weights, which
+cost what trained ones do; no score is raced for there, and nothing rendered.
 """
 
 from __future__ import annotations
@@ -18,14 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -34,24 +33,32 @@ import torch
 
 from contestants import Contestant, Engine, Jacobians, Plain, Published, Raw, RawGradient
 from grading import Grader
+from machine import machine
 from overheads import generated_per_second, outside, rendered_per_second
 from qdgs.clip.sources import EMBEDDED
 from qdgs.errors import InputError, QdgsError
 from qdgs.files import write_text
+from random_pipeline import STEPS, random_pipeline
 from speed_table import table
 from speed_task import CONFIG, ENGINES, GUIDES, LAYOUTS, MINI, Task, load_task
 from stylegan2_jacobian import architecture_of, random_generator
 
-SHAPES, STYLEGAN2 = "shapes-vae", "stylegan2-256"
+SHAPES, STYLEGAN2, DIFFUSION = "shapes-vae", "stylegan2-256", "diffusion"
 BATCHES = (16, 32, 64, 128, 256, 512)
 LARGE_BATCHES = (16, 32, 64, 128)
 GRADIENT_BATCHES = (16, 64)
 """Larger ones take gigabytes of memory on a large guide."""
 
+ROOMY_BATCHES = (256, 512)
+"""Tried on a GPU too, where a micro-batch of qdgs has as many."""
+
 RENDERS = {"faces": 1024, "shapes-ddim": 64}
 """Configurations whose generators render, too, and images in each slice: they are slower."""
 
 RENDER_BATCHES = (32, 64)
+
+LARGE_ROUNDS = 3
+"""Slices for a large guide: a single step of it takes half a minute on two cores."""
 
 TRIAL_SECONDS = 0.3
 BUSY = 0.5
@@ -111,8 +118,11 @@ def ratio(one: Contestant | Sequence[float], other: Contestant | Sequence[float]
 def rates(task: Task, effort: Effort) -> dict[str, Any]:
     """Evaluations a second of everybody, without and with gradients."""
     small = task.guide in EMBEDDED
-    raw = quickest(task, Raw, effort.batches if small else LARGE_BATCHES)
-    gradients = quickest(task, RawGradient, GRADIENT_BATCHES)
+    roomy = torch.device(task.device).type == "cuda"
+    raw = quickest(
+        task, Raw, effort.batches if small else (*LARGE_BATCHES, *(ROOMY_BATCHES if roomy else ()))
+    )
+    gradients = quickest(task, RawGradient, (*GRADIENT_BATCHES, *(ROOMY_BATCHES if roomy else ())))
     engine = Engine(task)
     engine.step()
     assert engine.search is not None
@@ -123,7 +133,9 @@ def rates(task: Task, effort: Effort) -> dict[str, Any]:
     race(contestants, 2, 0.0)  # starts, and what compiles
     for contestant in contestants:
         contestant.rates.clear()
-    race(contestants, 1 + effort.rounds, effort.slice_seconds)
+    race(
+        contestants, 1 + (effort.rounds if small else min(effort.rounds, LARGE_ROUNDS)), effort.slice_seconds
+    )
     ideal = [_ideal(task, one, other) for one, other in zip(raw.rates, gradients.rates, strict=True)]
     return {
         "evaluations_per_second_ratio": ratio(engine, published),
@@ -229,57 +241,20 @@ def time_outside(effort: Effort, raw_per_second: float, clock: Callable[[], floa
     return told
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What it ran on."""
-    model = platform.processor() or platform.machine()
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    accelerator = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
-    return {
-        "processor": names[0] if names else model,
-        "cores": len(names) or None,
-        "threads": torch.get_num_threads(),
-        "device": accelerator or device,
-        "torch": torch.__version__,
-        "ribs": version("ribs"),
-        "python": platform.python_version(),
-        "load": os.getloadavg()[0],
-    }
-
-
-def measure(
-    guides: Sequence[str],
-    effort: Effort,
-    *,
-    device: str,
-    seeds: int,
-    clock: Callable[[], float] = time.perf_counter,
-    overrides: Sequence[str] = (),
-    raced: bool = True,
-) -> dict[str, Any]:
-    """Everything, guide by guide; with the embedded one scores are raced for, unless not wanted."""
-    told: dict[str, Any] = {}
-    for guide in guides:
-        task = load_task(guide, device=device, overrides=tuple(overrides), clock=clock)
-        _say(f"{guide}: evaluations a second")
-        own = rates(task, effort)
-        if guide == MINI and raced:
-            _say(f"{guide}: time to a score")
-            races = [time_to_score(task, effort, seed) for seed in range(seeds)]
-            for key in (key for key in races[0] if key.endswith("_ratio")):
-                own |= {
-                    key: median(one[key] for one in races),
-                    f"worst_{key}": max(one[key] for one in races),
-                }
-            own["races"] = [one["front"] for one in races]
-            _say("rendering")
-            own |= overheads(task, effort)
-        else:
-            _say(f"bookkeeping beside {guide}")
-            own["outside"] = time_outside(effort, own["raw_per_second"], clock)
-        told[guide] = own
-    return told
+def measure(task: Task, effort: Effort, *, seeds: int, raced: bool) -> dict[str, Any]:
+    """Everything about a guide; with the embedded one scores are raced for, unless not wanted."""
+    _say(f"{task.guide}: evaluations a second")
+    own = rates(task, effort)
+    if task.guide != MINI or not raced:
+        _say(f"bookkeeping beside {task.guide}")
+        return own | {"outside": time_outside(effort, own["raw_per_second"], task.clock)}
+    _say(f"{task.guide}: time to a score")
+    races = [time_to_score(task, effort, seed) for seed in range(seeds)]
+    for key in (key for key in races[0] if key.endswith("_ratio")):
+        found = [one[key] for one in races]
+        own |= {key: median(found), f"worst_{key}": max(found)}
+    _say("rendering")
+    return own | {"races": [one["front"] for one in races]} | overheads(task, effort)
 
 
 def _say(what: str) -> None:
@@ -310,7 +285,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--guides", nargs="+", choices=GUIDES, help=f"{MINI} and ViT-B-32; with --quick {MINI} alone"
     )
-    parser.add_argument("--generator", choices=(SHAPES, STYLEGAN2), default=SHAPES)
+    parser.add_argument("--generator", choices=(SHAPES, STYLEGAN2, DIFFUSION), default=SHAPES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--processor-time",
@@ -337,6 +312,9 @@ def _generator(name: str, folder: Path) -> list[str]:
     """What is set over configs/shapes.yaml; a generator of random weights is written to the folder."""
     if name == SHAPES:
         return []
+    if name == DIFFUSION:
+        random_pipeline(folder / name)
+        return [f"generator={{name: diffusers, model: {folder / name}, steps: {STEPS}, subspace: 64}}"]
     random_generator(folder / name, architecture_of(256, 16384), seed=0)
     return [f"generator={{name: stylegan2, path: {folder / name}, space: w}}"]
 
@@ -361,34 +339,30 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"the machine is busy (load {before['load']:.1f}): small batches suffer most, which flatters qdgs"
         )
     clock = time.process_time if given.processor_time else time.perf_counter
-    with tempfile.TemporaryDirectory() as folder:
-        told = measure(
-            given.guides,
-            effort,
-            device=given.device,
-            seeds=seeds,
-            clock=clock,
-            overrides=[*_generator(given.generator, Path(folder)), *given.set],
-            raced=given.generator == SHAPES,
-        )
-        if given.renders:
-            told[given.guides[0]]["renders"] = renders(effort, given.device, clock)
-    result = _without_infinity(
-        collected(
-            told,
-            effort,
-            before,
-            kind=torch.device(given.device).type,
-            seconds=time.perf_counter() - begun,
-            clock="processor time" if given.processor_time else "wall-clock",
-            set=given.set,
-            generator=given.generator,
-        )
-    )
+    rendered = {"renders": renders(effort, given.device, clock)} if given.renders else {}
+    told: dict[str, Any] = {}
+
+    def save() -> None:
+        further = {
+            "kind": torch.device(given.device).type,
+            "seconds": time.perf_counter() - begun,
+            "clock": "processor time" if given.processor_time else "wall-clock",
+            "set": given.set,
+            "generator": given.generator,
+        }
+        result = _without_infinity(collected(told, effort, before, **further))
+        write_text(given.out, json.dumps(result, indent=2) + "\n")
+        write_text(given.out.with_suffix(".md"), table(result))
+
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(given.out, json.dumps(result, indent=2) + "\n")
-    write_text(given.out.with_suffix(".md"), table(result))
-    print(table(result))
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = (*_generator(given.generator, Path(folder)), *given.set)
+        for guide in given.guides:
+            task = load_task(guide, device=given.device, overrides=overrides, clock=clock)
+            own = measure(task, effort, seeds=seeds, raced=given.generator == SHAPES)
+            told[guide] = own if told else own | rendered
+            save()  # what was measured stays, whatever comes
+    print(given.out.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from qdgs.fairness.corrected import GridCells, corrected_measures, corrected_qd_
 from qdgs.fairness.diversity import group_diversity_ratio, kernel_bandwidth
 from qdgs.fairness.intervals import Array
 from qdgs.generators.base import generate
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_judge
 from qdgs.search.ranges import Calibration
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.stages.scoring import scorer_of
 from speed_task import Task
 

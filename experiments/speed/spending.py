@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from contestants import Engine
 from grading import Grader
@@ -37,6 +38,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "16 emitters of 16": {"emitters": 16, "batch_size": 16},
     "restart every 3": {"restart_rule": 3},
     "restart every 10": {"restart_rule": 10},
+    "16 emitters of 16, restart every 10": {"emitters": 16, "batch_size": 16, "restart_rule": 10},
     "mix": {"mix": ["cma_mae", "map_elites_line", "random"]},
     "mix with gradients": {"algorithm": "cma_maega", "mix": ["cma_maega", "cma_mae"]},
     "3 refits": {"refit_ranges": 3},
@@ -111,12 +113,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--slices", type=int, default=6)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processor-time", action="store_true", help="for a busy machine and one thread")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="over the configuration")
     given = parser.parse_args(argv)
+    if given.processor_time and torch.get_num_threads() > 1:
+        parser.error("--processor-time: expected one thread (OMP_NUM_THREADS=1): those that wait count too")
     clock = time.process_time if given.processor_time else time.perf_counter
-    guide = load_config(given.config).guide.clip.model
+    guide = load_config(given.config, given.set).guide.clip.model
     if guide not in EMBEDDED:
         raise InputError(f"{given.config}: expected one of the guides {', '.join(EMBEDDED)}, got {guide}")
-    task = load_task(guide, path=given.config, device=given.device, clock=clock)
+    task = load_task(guide, path=given.config, device=given.device, overrides=tuple(given.set), clock=clock)
     rows, name = known(given.out), task.config.generator.name
     given.out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(given.seeds):

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from qdgs.generators.base import MICRO_BATCH, Generator, generate
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.judges.face_light import FaceLight
 from qdgs.parts import load_generator, load_judge
 from qdgs.randomness import Stream, stream
-from qdgs.stages.bank import BANK_SEED, as_stored
+from qdgs.stages.bank import BANK_SEED
 from qdgs.stages.frames import read_frame, write_frame
 from qdgs.stages.judged_bank import CARD, TABLE, group_counts, packed, sample_key
 

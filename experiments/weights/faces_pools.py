@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from qdgs.generators.base import Generator, generate
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.parts import load_judge
-from qdgs.stages.bank import as_stored
 from qdgs.stages.judged_bank import JudgedBank
 
 SIZE = 64

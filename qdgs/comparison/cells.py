@@ -25,6 +25,7 @@ from qdgs.fairness.audit import audited_groups, audited_targets
 from qdgs.fairness.intervals import Estimate
 from qdgs.files import fingerprint
 from qdgs.generators.base import Generator, generate
+from qdgs.generators.stored import as_stored
 from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.parts import load_generator, load_guide, load_judge, made_of
@@ -34,7 +35,7 @@ from qdgs.run import Step, Watch, unwatched
 from qdgs.samplers.base import SAMPLERS, Problem, Sampler
 from qdgs.samplers.costs import Cost
 from qdgs.stages.audit import known_confusion, shared_notes, taught_notes
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.training.pixels import to_pixels, unit_batches
 
 FIT, SAMPLE, GRADE = range(3)

@@ -27,6 +27,7 @@ from qdgs.datasets.png import encoded
 from qdgs.errors import InputError, QdgsError, is_out_of_memory
 from qdgs.generators.base import Generator, images_of, padded_batches
 from qdgs.generators.quick import WORTH_TRYING, QuickGenerator
+from qdgs.generators.stored import as_bytes
 from qdgs.side_by_side import AT_ONCE, overlapping, side_by_side
 
 SOFTWARE = "qdgs"
@@ -97,39 +98,12 @@ def render(
     starts = shard_starts(len(whole), micro_batch, shard)
     total = sum(min(micro_batch, len(whole) - start) for start in starts)
     reused = written = 0
-    quick = QuickGenerator(generator, as_pixels, trying=len(starts) > WORTH_TRYING)
     writer = _Writer(root, threads, limit=4 * micro_batch)
-
-    def make(rows: pd.DataFrame) -> tuple[int, bool]:
-        """How many rows, and whether their images had to be written."""
-        recipes = _recipes(rows, metadata, micro_batch, torch.device(device).type)
-        if metadata is not None and _all_there(root, rows, recipes):
-            return len(rows), False
-        batch, real = next(padded_batches(latents_of(rows, device), micro_batch))
-        files = rows["file"].tolist()
-        size = quick.portion(micro_batch)
-        if size is None:
-            writer.write(files, _on_the_cpu(quick(batch)[:real]), recipes)
-            return real, True
-        writer.make_folders(files)
-
-        def write(start: int) -> None:
-            some = slice(start, min(start + size, real))
-            pixels = _on_the_cpu(as_pixels(images_of(generator, batch[start : start + size])))
-            _write_pngs(root, files[some], pixels[: len(files[some])], recipes[some])
-
-        try:
-            for _ in side_by_side(write, range(0, micro_batch, size), AT_ONCE):  # as they were probed
-                pass
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            _write_pngs(root, files, _on_the_cpu(quick(batch)[:real]), recipes)  # in ever smaller portions
-        return real, True
-
+    trying = len(starts) > WORTH_TRYING
+    maker = _Maker(generator, writer, micro_batch, metadata, torch.device(device), trying=trying)
     with writer:
         batches = (whole.between(start, min(start + micro_batch, len(whole))) for start in starts)
-        for rows, new in overlapping(make, batches, quick.at_once):
+        for rows, new in overlapping(maker, batches, maker.at_once):
             reused, written = (reused, written + rows) if new else (reused + rows, written)
             if progress is not None:
                 progress(reused + written, total)
@@ -159,12 +133,12 @@ def shard_starts(images: int, micro_batch: int, shard: tuple[int, int] | None) -
 
 def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
     """Images `(n, 3, height, width)` in [0, 1] → pixels `(n, height, width, 3)`, rounded to nearest."""
-    return _on_the_cpu(as_pixels(images))
+    return _on_the_cpu(_as_pixels(images))
 
 
-def as_pixels(images: torch.Tensor) -> torch.Tensor:
+def _as_pixels(images: torch.Tensor) -> torch.Tensor:
     """The same as a tensor, where the images are."""
-    return (images.permute(0, 2, 3, 1) * 255).round_().to(torch.uint8)
+    return as_bytes(images.permute(0, 2, 3, 1))
 
 
 def _on_the_cpu(pixels: torch.Tensor) -> NDArray[np.uint8]:
@@ -196,6 +170,67 @@ class _Rows:
         rows = self._manifest if columns is None else self._manifest[list(columns)]
         for start in range(0, max(len(rows), 1), ROW_GROUP):
             yield rows.iloc[start : start + ROW_GROUP]
+
+
+class _Maker:
+    """Makes the images of a micro-batch's rows and has them written, unless they are there already.
+
+    Where the generator was found to work in portions side by side, the thread that makes a portion also
+    writes its images; else others write while the next ones are made.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        writer: "_Writer",
+        micro_batch: int,
+        metadata: Mapping[str, Any] | None,
+        device: torch.device,
+        *,
+        trying: bool,
+    ) -> None:
+        self._generator = generator
+        self._writer = writer
+        self._micro_batch = micro_batch
+        self._metadata = metadata
+        self._device = device
+        self._quick = QuickGenerator(generator, _as_pixels, trying=trying)
+        self.at_once = self._quick.at_once
+
+    def __call__(self, rows: pd.DataFrame) -> tuple[int, bool]:
+        """How many rows, and whether their images had to be written."""
+        recipes = _recipes(rows, self._metadata, self._micro_batch, self._device.type)
+        if self._metadata is not None and _all_there(self._writer.root, rows, recipes):
+            return len(rows), False
+        batch, _ = next(padded_batches(latents_of(rows, self._device), self._micro_batch))
+        files, size = rows["file"].tolist(), self._quick.portion(self._micro_batch)
+        if size is None:
+            self._writer.write(files, self._pixels(batch, len(files)), recipes)
+            return len(rows), True
+        self._writer.make_folders(files)
+        try:
+            self._in_portions(batch, size, files, recipes)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            pixels = self._pixels(batch, len(files))  # in ever smaller portions
+            _write_pngs(self._writer.root, files, pixels, recipes)
+        return len(rows), True
+
+    def _pixels(self, batch: torch.Tensor, real: int) -> NDArray[np.uint8]:
+        return _on_the_cpu(self._quick(batch)[:real])
+
+    def _in_portions(
+        self, batch: torch.Tensor, size: int, files: Sequence[str], recipes: Sequence[str]
+    ) -> None:
+        def write(start: int) -> None:
+            some = slice(start, min(start + size, len(files)))
+            pixels = to_pixels(images_of(self._generator, batch[start : start + size]))
+            _write_pngs(self._writer.root, files[some], pixels[: len(files[some])], recipes[some])
+
+        # also those that hold padding alone: a way was probed with as many portions
+        for _ in side_by_side(write, range(0, len(batch), size), AT_ONCE):
+            pass
 
 
 class _Writer:

@@ -87,6 +87,11 @@ class StyleGAN2:
         layers = architecture.layers if self.space == "w+" else 1
         return architecture.w_dim * layers, self.truncation * w_norm * math.sqrt(layers)
 
+    @property
+    def called(self) -> tuple[torch.nn.Module, ...]:
+        """The modules whose calls a compiler can take."""
+        return self.network.mapping, self.network.synthesis
+
     def sample_latents(self, n: int, rng: np.random.Generator) -> Tensor:
         """Latents `(n, latent_dim)` of standard normal z, float32, on the CPU."""
         z = torch.from_numpy(rng.standard_normal((n, self.architecture.z_dim), dtype=np.float32))

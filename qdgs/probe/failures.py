@@ -18,6 +18,7 @@ from qdgs.errors import ConfigError, InputError
 from qdgs.fairness.diversity import DUPLICATE_QUANTILE, PixelEmbedding
 from qdgs.fairness.intervals import Array
 from qdgs.generators.base import check_images
+from qdgs.generators.stored import as_stored
 from qdgs.guides.prior import latent_norm_loss, norm_statistics
 from qdgs.judges.base import Judge
 from qdgs.mistakes import sentence
@@ -27,7 +28,6 @@ from qdgs.probe.samples import SEARCHING, Parts, Pool
 from qdgs.randomness import Stream, integer_seed, stream
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
-from qdgs.stages.bank import as_stored
 from qdgs.stages.scoring import scores_of
 
 FAILURE = 50.0

@@ -17,6 +17,7 @@ from qdgs.datasets.manifest import latents_of
 from qdgs.errors import ConfigError, InputError
 from qdgs.generators.base import Generator
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge
 from qdgs.judges.panel import JudgePanel
 from qdgs.parts import Device, load_generator, load_guide, load_judge, made_of
@@ -24,7 +25,7 @@ from qdgs.probe_config import ProbeConfig
 from qdgs.randomness import Stream, stream
 from qdgs.samplers.base import SAMPLERS, Problem, Sampler, sample_rows
 from qdgs.samplers.rejection import RejectionSampler
-from qdgs.stages.bank import BANK_SEED, as_stored
+from qdgs.stages.bank import BANK_SEED
 from qdgs.stages.judged_bank import CARD, SHIPPED, JudgedBank, known_rows
 from qdgs.stages.scoring import Scorer, scores_of
 

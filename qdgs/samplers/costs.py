@@ -13,6 +13,7 @@ from torch import Tensor
 
 from qdgs.generators.base import MICRO_BATCH, Generator
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge
 
 
@@ -81,7 +82,7 @@ class Meter:
         Yields:
             `(at most micro_batch, 3, height, width)`, in the order of the latents.
         """
-        for images in generate_quickly(generator, latents, micro_batch, _as_stored):
+        for images in generate_quickly(generator, latents, micro_batch, as_stored):
             self.count(generator_calls=len(images), forwards=len(images))
             yield images
 
@@ -89,7 +90,3 @@ class Meter:
         """A judge's rows for images `(n, 3, height, width)`."""
         self.count(judge_labels=len(images))
         return judge.judge(images)
-
-
-def _as_stored(images: Tensor) -> Tensor:
-    return (images * 255).round_() / 255

@@ -20,6 +20,7 @@ from qdgs.fairness.correction import confusion_counts
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.files import read_json, write_json, write_text
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_stored
 from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge
 from qdgs.parts import judges_shared, load_judge
@@ -27,7 +28,7 @@ from qdgs.randomness import Stream, stream
 from qdgs.report.numbers import warnings_of
 from qdgs.roles import JudgesConfig, Named, judge_names
 from qdgs.run import Run, Step, Watch
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.stages.corrected import ELITE_READINGS, corrected_scores
 from qdgs.stages.cuts import Cuts, guide_groups, guide_values
 from qdgs.stages.flatten import FLATTEN, MANIFEST, open_bank, random_latents

@@ -24,6 +24,7 @@ from qdgs.fairness.intervals import Array
 from qdgs.files import cache_folder
 from qdgs.generators.base import Generator
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_bytes
 from qdgs.guides.base import SearchGuide
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.judges.panel import JudgePanel
@@ -153,16 +154,6 @@ class Bank:
         name = hashlib.sha256(repr([kind, *self._key, *(key or [])]).encode()).hexdigest()[:24]
         shipped = SHIPPED / f"{kind}-{name}{suffix}"
         return shipped if shipped.is_file() else self._folder / shipped.name
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """Images as 8-bit files hold them."""
-    return (images * 255).round_().to(torch.uint8)
-
-
-def as_stored(images: Tensor) -> Tensor:
-    """Images as they come back from 8-bit files."""
-    return (images * 255).round_() / 255
 
 
 def _columns(values: Array) -> pd.DataFrame:

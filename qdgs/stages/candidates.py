@@ -15,9 +15,9 @@ from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.fairness.intervals import Array
 from qdgs.generators.base import Generator
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge
 from qdgs.search.evaluation import ObjectiveScale
-from qdgs.stages.bank import as_stored
 from qdgs.stages.scoring import Scorer, scores_of
 
 

@@ -12,6 +12,7 @@ from qdgs.errors import InputError
 from qdgs.fairness.corrected import CorrectedArchive, corrected_measures, corrected_qd_score
 from qdgs.files import fingerprint, read_json, write_json
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_stored
 from qdgs.judges.base import Judge, judge_batches
 from qdgs.run import Run, Step, Watch
 from qdgs.search.algorithms import build_archives
@@ -19,7 +20,7 @@ from qdgs.search.evaluation import Evaluator
 from qdgs.search.loop import illuminate
 from qdgs.search.settings import settle
 from qdgs.search.state import Search
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.stages.frames import read_frame, write_frame
 from qdgs.stages.identity import guide_key, identity
 from qdgs.stages.scoring import Scorer

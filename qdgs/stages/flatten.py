@@ -20,10 +20,11 @@ from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.files import write_json
 from qdgs.generators.base import Generator
 from qdgs.generators.quick import generate_quickly
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_judge
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run, Step, Watch, unwatched
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.stages.candidates import Candidates, rescorer
 from qdgs.stages.cuts import Cuts, prior_counts, settle_cuts
 from qdgs.stages.frames import read_frame

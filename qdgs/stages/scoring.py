@@ -20,7 +20,7 @@ from qdgs.parts import Device, load_generator, load_guide
 from qdgs.randomness import Stream, stream
 from qdgs.run import Run
 from qdgs.side_by_side import AT_ONCE, overlapping
-from qdgs.stages.speed import PROBES, check_ranking, compile_networks
+from qdgs.stages.speed import PROBES, check_bfloat16, check_ranking, compile_networks
 
 NORM_SAMPLES = 10_000
 NORM_INDEX = 1_000_000  # apart from the prior's other streams, which count from 0
@@ -129,7 +129,8 @@ class Scorer:
                 compile_networks(part, speed.compile)
 
     def _use_bfloat16(self, encoder: Any, latents: Tensor) -> None:
-        device = getattr(encoder, "device", "cpu")
+        device = torch.device(getattr(encoder, "device", "cpu"))
+        check_bfloat16(device)
         exact = scores_of(self, latents[:PROBES].to(device), PROBES // 4)
         self._precision = encoder.precision = torch.bfloat16
         self._pace.chosen.clear()  # what keeps the bits of float32 was found

@@ -81,7 +81,8 @@ def perform(run: Run, *, device: str, watch: Watch, anew: bool = False) -> dict[
     write_live(run.path, search)
     write_frame(run.path / ARCHIVE, search.archive_frame())
     write_frame(run.path / RESERVOIR, search.reservoir_frame())
-    return _numbers(search.progress())
+    guessed = 0 if search.screen is None else search.screen.guessed  # by a surrogate: no evaluations
+    return {**_numbers(search.progress()), "candidates_guessed": guessed}
 
 
 def _settle_and_drive(run: Run, search: Search, watch: Watch) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
+import torch
+import torch._functorch.config as functorch
 from scipy.stats import spearmanr
 
 from qdgs.errors import ConfigError
-from qdgs.layout import networks
+from qdgs.layout import entered
+from qdgs.training.loop import in_bfloat16
 
 SAME_RANKING = 0.999
 """Rank correlation from which on a guide in bfloat16 ranks images as in float32."""
+
+
+class SpeedWarning(UserWarning):
+    """What is meant to be quick is not."""
+
 
 PROBES = 256
 """Random latents whose rankings are compared."""
@@ -19,8 +28,19 @@ PROBES = 256
 
 def compile_networks(thing: object, mode: str) -> None:
     """Compile a part's networks in place; the first calls take long."""
-    for network in networks(thing):
+    functorch.donated_buffer = False  # a Jacobian goes back through one graph once for each output
+    for network in entered(thing):
         network.compile(mode=None if mode == "default" else mode)
+
+
+def check_bfloat16(device: torch.device) -> None:
+    """Warn where a device has no instructions for bfloat16: it gets slower then."""
+    if not in_bfloat16("auto", device):
+        warnings.warn(
+            "search.speed.precision: this device has no instructions for bfloat16; float32 is quicker here",
+            SpeedWarning,
+            stacklevel=2,
+        )
 
 
 def check_ranking(precise: Any, quick: Any, names: tuple[str, ...]) -> dict[str, float]:

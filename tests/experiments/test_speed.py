@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -28,6 +29,8 @@ def modules():
             "speed_table",
             "stylegan2_jacobian",
             "overheads",
+            "random_pipeline",
+            "spending_table",
         )
         yield {name: importlib.import_module(name) for name in names}
         torch.set_num_threads(threads)
@@ -101,6 +104,7 @@ def test_what_was_never_reached_is_null_in_json_and_empty_in_the_table(modules):
         "guides": {"ViT-B-32": {"raw_share": 0.91, "outside": {"cma_mae_share": 0.004}}},
         "evaluations_per_second_ratio": 8.25,
         "time_to_score_ratio": float("inf"),
+        "renders": {"faces": {"render_raw_share": 0.8}},
         "machine": {
             "processor": "P",
             "cores": 2,
@@ -122,6 +126,7 @@ def test_what_was_never_reached_is_null_in_json_and_empty_in_the_table(modules):
     assert lines[0] == "| | qdgs-mini | ViT-B-32 |"
     assert lines[2].endswith("| 8.25 |  |")
     assert any(line.endswith("|  | 0.91 |") for line in lines)
+    assert "| rendering to PNG, faces | 0.8 |  |" in lines
     assert lines[-1].endswith("CUDA: not measured here.")
 
 
@@ -141,10 +146,15 @@ def test_raw_passes_take_the_quickest_of_batches_and_layouts(modules, task):
 # nothing that a tiny random StyleGAN2 makes is good enough for the archive of plain pyribs
 @pytest.mark.filterwarnings("ignore:`archive` was empty:UserWarning")
 @pytest.mark.filterwarnings("ignore:`result_archive` was empty:UserWarning")
-def test_a_stylegan2_of_random_weights_takes_the_place_of_the_shapes(modules, tmp_path, monkeypatch):
+@pytest.mark.parametrize("generator", ["stylegan2-256", "diffusion"])
+def test_a_generator_of_random_weights_takes_the_place_of_the_shapes(
+    modules, generator, tmp_path, monkeypatch
+):
     small = functools.partial(modules["stylegan2_jacobian"].architecture_of, 32)
     monkeypatch.setattr(modules["benchmark"], "architecture_of", lambda size, base: small(channel_base=256))
-    overrides = modules["benchmark"]._generator("stylegan2-256", tmp_path)
+    tiny = functools.partial(modules["random_pipeline"].random_pipeline, channels=(32, 32), size=16)
+    monkeypatch.setattr(modules["benchmark"], "random_pipeline", tiny)
+    overrides = modules["benchmark"]._generator(generator, tmp_path)
     search = {"emitters": 2, "batch_size": 8, "range_samples": 64, "prior_starts": 32, "micro_batch": 16}
     overrides += [f"search.{key}={value}" for key, value in search.items()]
     monkeypatch.setattr(modules["contestants"].Published, "starts", 16)
@@ -206,3 +216,21 @@ def test_no_seeds_are_refused(modules, capsys):
     with pytest.raises(SystemExit):
         modules["benchmark"].arguments(["--out", "x.json", "--seeds", "0"])
     assert "--seeds: expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_a_way_of_spending_is_told_as_a_share_of_the_default_of_its_seed(modules):
+    rows = pd.DataFrame(
+        [
+            ("shapes", "default", 0, 200, 0.8),
+            ("shapes", "mix", 0, 300, 0.4),
+            ("shapes", "default", 1, 100, 0.5),
+            ("shapes", "mix", 1, 50, 0.5),
+            ("shapes", "mix", 2, 50, 0.5),  # nothing to compare with
+            ("faces", "default", 0, 10, 0.1),
+        ],
+        columns=["task", "arm", "seed", "corrected_qd_score", "group_diversity_ratio"],
+    )
+    lines = modules["spending_table"].table(rows).splitlines()
+    assert lines[0].startswith("| arm | shapes (2 seeds): score | shapes (2 seeds): diversity | faces (1")
+    mix = next(line for line in lines if line.startswith("| mix |"))
+    assert mix == "| mix | 1.00 (0.50 to 1.50) | 0.75 (0.50 to 1.00) |  |  |"

@@ -6,8 +6,9 @@ import torch
 from qdgs.config import load_config
 from qdgs.fairness.diversity import PixelEmbedding
 from qdgs.generators.base import generate
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_generator, load_guide, load_judge
-from qdgs.stages.bank import Bank, as_stored
+from qdgs.stages.bank import Bank
 from qdgs.stages.scoring import Scorer, scores_of
 
 

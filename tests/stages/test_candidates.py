@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from qdgs.datasets.manifest import latents_of
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_generator, load_judge
-from qdgs.stages.bank import as_stored
 from qdgs.stages.candidates import Candidates, rescorer
 from qdgs.stages.flatten import open_bank
 from qdgs.stages.scoring import load_scorer

@@ -10,9 +10,9 @@ from qdgs.cli import INPUT_IS_WRONG, run_command
 from qdgs.datasets.identities import small_offsets
 from qdgs.datasets.manifest import latents_of, read_manifest, write_manifest
 from qdgs.errors import CorruptFileError
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_generator, load_judge
 from qdgs.run import Run
-from qdgs.stages.bank import as_stored
 from qdgs.stages.candidates import rescorer
 from qdgs.stages.flatten import open_bank
 from qdgs.stages.render import render_manifest

@@ -8,9 +8,9 @@ from qdgs.cli import INPUT_IS_WRONG, run_command
 from qdgs.config import load_config
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.errors import ConfigError
+from qdgs.generators.stored import as_stored
 from qdgs.parts import load_generator, load_judge
 from qdgs.run import Run
-from qdgs.stages.bank import as_stored
 from qdgs.stages.flatten import open_bank
 from qdgs.stages.judges import check_judges, readers
 from qdgs.stages.nuisances import open_nuisances

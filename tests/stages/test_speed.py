@@ -1,4 +1,6 @@
 from pathlib import Path
+from shutil import which
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,14 +10,14 @@ from torch import Tensor, nn
 
 from qdgs.config import SpeedConfig, load_config
 from qdgs.errors import ConfigError
-from qdgs.layout import takes_channels_last, use_layout
+from qdgs.layout import is_compiled, takes_channels_last, use_layout
 from qdgs.pace import Pace
 from qdgs.parts import load_generator, load_guide
 from qdgs.search.workers import LocalWorkers, Task, micro_batches
 from qdgs.stages import speed
 from qdgs.stages.identity import identity
 from qdgs.stages.scoring import Scorer, scorer_of, scores_of
-from qdgs.stages.speed import check_ranking
+from qdgs.stages.speed import SpeedWarning, check_bfloat16, check_ranking, compile_networks
 
 
 def painter(seed: int = 0) -> nn.Sequential:
@@ -94,8 +96,61 @@ def test_channels_last_changes_the_last_digits_at_most(scorers):
 
 def test_bfloat16_is_refused_where_it_would_change_the_ranking(scorers, monkeypatch):
     monkeypatch.setattr(speed, "SAME_RANKING", 0.9999)
+    monkeypatch.setattr(speed, "in_bfloat16", lambda precision, device: True)
     with pytest.raises(ConfigError, match=r"search\.speed\.precision: expected .* in bfloat16 as in float32"):
         scorers(precision="bfloat16")  # a guide of random weights: .998 to .9995
+
+
+def test_bfloat16_without_instructions_for_it_is_warned_of(monkeypatch):
+    monkeypatch.setattr(speed, "in_bfloat16", lambda precision, device: False)
+    with pytest.warns(SpeedWarning, match="float32 is quicker here"):
+        check_bfloat16(torch.device("cpu"))
+
+
+def test_a_stylegan2_is_compiled_where_it_is_entered(stylegan2_folder):
+    generator = load_generator({"name": "stylegan2", "path": str(stylegan2_folder), "space": "w"})
+    images = generator(generator.sample_latents(2, np.random.default_rng(0)))
+    assert not is_compiled(generator)
+    compile_networks(generator, "default")
+    assert is_compiled(generator)
+    seen: list[object] = []
+    generator.network.synthesis._compiled_call_impl = lambda *given, **named: seen.append(given) or images
+    generator(generator.sample_latents(2, np.random.default_rng(0)))
+    assert len(seen) == 1
+
+
+def test_networks_of_a_diffusion_pipeline_are_compiled_and_laid_out():
+    generator = load_generator("shapes-ddim")
+    unet = generator.networks.modules["unet"]
+    use_layout(generator, torch.channels_last)
+    assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    compile_networks(generator, "default")
+    assert unet._compiled_call_impl is not None
+    assert is_compiled(generator)
+
+
+def test_of_an_autoencoder_the_decoder_is_compiled():
+    class Autoencoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.decoder = nn.Linear(2, 2)
+
+        def decode(self, rows: Tensor) -> Tensor:
+            return self.decoder(rows)
+
+    vae = Autoencoder()
+    compile_networks(SimpleNamespace(networks=SimpleNamespace(modules={"vae": vae})), "default")
+    assert vae.decoder._compiled_call_impl is not None
+
+
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a compiler")
+def test_what_is_compiled_scores_and_differentiates_alike(scorers):
+    plain, compiled = scorers(), scorers(compile="default")
+    np.testing.assert_allclose(scored(compiled, 32), scored(plain, 32), rtol=1e-4, atol=1e-4)
+    latents = plain.generator.sample_latents(8, np.random.default_rng(1)).numpy()
+    task, batches = Task(len(plain.guide.measure_names), gradients=True), micro_batches(latents, 8)
+    one, other = (next(LocalWorkers(scorer).work(task, batches)).jacobian for scorer in (plain, compiled))
+    np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4 * np.abs(one).max())
 
 
 def test_rankings_are_compared_score_by_score():

@@ -55,7 +55,9 @@ def compared(task: Task, arms: Sequence[str], seed: int, seconds: float, slices:
     # An arm that refits needs to know its budget in evaluations; the default's pace tells it.
     pace = Engine(task, seed=seed)
     pace.advance(seconds / slices)
-    budget = int(pace.evaluations / pace.seconds * seconds)
+    search = task.config.search
+    least = pace.evaluations + search.emitters * search.batch_size
+    budget = max(least, int(pace.evaluations / pace.seconds * seconds))
     engines = {name: _engine(task, ARMS[name], seed, budget) for name in arms}
     for _ in range(slices):
         for engine in engines.values():

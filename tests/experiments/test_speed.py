@@ -146,15 +146,10 @@ def test_raw_passes_take_the_quickest_of_batches_and_layouts(modules, task):
 # nothing that a tiny random StyleGAN2 makes is good enough for the archive of plain pyribs
 @pytest.mark.filterwarnings("ignore:`archive` was empty:UserWarning")
 @pytest.mark.filterwarnings("ignore:`result_archive` was empty:UserWarning")
-@pytest.mark.parametrize("generator", ["stylegan2-256", "diffusion"])
-def test_a_generator_of_random_weights_takes_the_place_of_the_shapes(
-    modules, generator, tmp_path, monkeypatch
-):
+def test_a_stylegan2_of_random_weights_takes_the_place_of_the_shapes(modules, tmp_path, monkeypatch):
     small = functools.partial(modules["stylegan2_jacobian"].architecture_of, 32)
     monkeypatch.setattr(modules["benchmark"], "architecture_of", lambda size, base: small(channel_base=256))
-    tiny = functools.partial(modules["random_pipeline"].random_pipeline, channels=(32, 32), size=16)
-    monkeypatch.setattr(modules["benchmark"], "random_pipeline", tiny)
-    overrides = modules["benchmark"]._generator(generator, tmp_path)
+    overrides = modules["benchmark"]._generator("stylegan2-256", tmp_path)
     search = {"emitters": 2, "batch_size": 8, "range_samples": 64, "prior_starts": 32, "micro_batch": 16}
     overrides += [f"search.{key}={value}" for key, value in search.items()]
     monkeypatch.setattr(modules["contestants"].Published, "starts", 16)
@@ -167,6 +162,18 @@ def test_a_generator_of_random_weights_takes_the_place_of_the_shapes(
     assert told["raw_share"] > 0
     assert told["gradient_share"] > 0
     assert told["evaluations_per_second_ratio"] > 0
+
+
+def test_a_diffusion_model_of_random_weights_takes_their_place_too(modules, tmp_path, monkeypatch):
+    tiny = functools.partial(modules["random_pipeline"].random_pipeline, channels=(32, 32), size=16)
+    monkeypatch.setattr(modules["benchmark"], "random_pipeline", tiny)
+    overrides = modules["benchmark"]._generator("diffusion", tmp_path)
+    task = modules["speed_task"].load_task("qdgs-mini", overrides=overrides)
+    assert task.generator.image_size == 16
+    with torch.no_grad():
+        objective, measures = task.engine(task.latents(2))
+    assert objective.isfinite().all()
+    assert measures.shape == (2, 3)
 
 
 def test_a_large_search_is_timed_with_every_cell_full(modules, monkeypatch):

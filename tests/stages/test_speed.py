@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qdgs.config import SpeedConfig, load_config
 from qdgs.errors import ConfigError
+from qdgs.generators.stylegan2 import StyleGAN2
 from qdgs.layout import is_compiled, takes_channels_last, use_layout
 from qdgs.pace import Pace
 from qdgs.parts import load_generator, load_guide
@@ -18,6 +19,9 @@ from qdgs.stages import speed
 from qdgs.stages.identity import identity
 from qdgs.stages.scoring import Scorer, scorer_of, scores_of
 from qdgs.stages.speed import SpeedWarning, check_bfloat16, check_ranking, compile_networks
+
+COMPILING = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+"""What torch says to itself as its compiler is imported."""
 
 
 def painter(seed: int = 0) -> nn.Sequential:
@@ -107,8 +111,9 @@ def test_bfloat16_without_instructions_for_it_is_warned_of(monkeypatch):
         check_bfloat16(torch.device("cpu"))
 
 
+@COMPILING
 def test_a_stylegan2_is_compiled_where_it_is_entered(stylegan2_folder):
-    generator = load_generator({"name": "stylegan2", "path": str(stylegan2_folder), "space": "w"})
+    generator = StyleGAN2(str(stylegan2_folder), space="w")
     images = generator(generator.sample_latents(2, np.random.default_rng(0)))
     assert not is_compiled(generator)
     compile_networks(generator, "default")
@@ -119,6 +124,7 @@ def test_a_stylegan2_is_compiled_where_it_is_entered(stylegan2_folder):
     assert len(seen) == 1
 
 
+@COMPILING
 def test_networks_of_a_diffusion_pipeline_are_compiled_and_laid_out():
     generator = load_generator("shapes-ddim")
     unet = generator.networks.modules["unet"]
@@ -129,6 +135,7 @@ def test_networks_of_a_diffusion_pipeline_are_compiled_and_laid_out():
     assert is_compiled(generator)
 
 
+@COMPILING
 def test_of_an_autoencoder_the_decoder_is_compiled():
     class Autoencoder(nn.Module):
         def __init__(self):
@@ -143,6 +150,7 @@ def test_of_an_autoencoder_the_decoder_is_compiled():
     assert vae.decoder._compiled_call_impl is not None
 
 
+@pytest.mark.filterwarnings("ignore")  # what torch says to itself as it compiles
 @pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a compiler")
 def test_what_is_compiled_scores_and_differentiates_alike(scorers):
     plain, compiled = scorers(), scorers(compile="default")

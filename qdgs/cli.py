@@ -175,7 +175,8 @@ def render(run_folder: RunFolder, shard: Shard = None, set_: Set = None, device:
 @app.command()
 def audit(run_folder: RunFolder, shard: Shard = None, set_: Set = None, device: Device = "auto") -> None:
     """Let the auditor grade the dataset beside as many random samples."""
-    do_stage(open_run(run_folder, set_), "audit", device, shard=_shard(shard))
+    part = _shard(shard)
+    do_stage(open_run(run_folder, set_), "audit", device, shard=part)
 
 
 @app.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,6 +15,21 @@ from qdgs.errors import QdgsError, is_out_of_memory
 
 Function = Callable[[Tensor], tuple[Tensor, ...]]
 Through = Callable[[Function, Sequence[Tensor]], Iterable[tuple[Tensor, ...]]]
+
+
+ARENA_MAX = -8
+"""M_ARENA_MAX of glibc's malloc.h."""
+
+
+@cache
+def share_heap() -> None:
+    """Let threads that begin from now on share one heap.
+
+    With glibc each would have its own and keep what its portions took, a gigabyte in all. Where there is
+    another allocator nothing happens.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(ARENA_MAX, 1)
 
 
 class MemoryWarning(UserWarning):

@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 
+from qdgs.memory import share_heap
+
 AT_ONCE = 3
 """Micro-batches in the making where each is made side by side: one is about to end, one to begin."""
 
@@ -66,6 +68,7 @@ def overlapping(
         items: Taken one by one, in the caller's thread.
         at_once: How many may be in the making as things stand; where fewer than two, the caller makes them.
     """
+    share_heap()
     stopped = Event()
     waiting: deque[Future[Result]] = deque()
 
@@ -93,6 +96,7 @@ def overlapping(
 @cache
 def _pool(workers: int, threads: int, total: int) -> ThreadPoolExecutor:
     """So many workers of so many threads each; those of the caller, `total`, stay."""
+    share_heap()
     everybody = Barrier(workers, timeout=60)
 
     def begin() -> None:

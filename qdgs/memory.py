@@ -25,8 +25,8 @@ ARENA_MAX = -8
 def share_heap() -> None:
     """Let threads that begin from now on share one heap.
 
-    With glibc each would have its own and keep what its portions took, a gigabyte in all. Where there is
-    another allocator nothing happens.
+    With glibc each would have its own, and keep there what its portions took. Where there is another
+    allocator nothing happens.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(ARENA_MAX, 1)

@@ -38,7 +38,11 @@ def table(rows: pd.DataFrame) -> str:
     found = shares(rows)
     tasks = list(dict.fromkeys(found["task"]))
     seeds = {task: found.loc[found["task"] == task, "seed"].nunique() for task in tasks}
-    heads = [f"{task} ({seeds[task]} seeds): {what}" for task in tasks for what in MEASURED.values()]
+    heads = [
+        f"{task} ({seeds[task]} seed{'s' * (seeds[task] > 1)}): {what}"
+        for task in tasks
+        for what in MEASURED.values()
+    ]
     lines = ["| arm | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(heads)]
     for arm in ARMS:
         own = found[found["arm"] == arm]

@@ -265,6 +265,8 @@ class Run:
         Raises:
             InputError: The stage is unknown, or one before it is not through.
         """
+        from qdgs.memory import give_back
+
         position = _position(stage)
         if position and stage != "report":  # a report tells what is there, and what is not
             self.require(STAGES[position - 1])
@@ -276,6 +278,7 @@ class Run:
             self._mark(stage, numbers, time.monotonic() - begun)
             told = {key: value for key, value in numbers.items() if value is not None}
             watch(Step(stage, 1, 1, THROUGH, told))
+        give_back()
 
     def complete(self, *, device: str = "cpu", watch: Watch = unwatched, until: str = STAGES[-1]) -> Run:
         """Do every stage that is not through yet, up to and including `until`.

@@ -12,12 +12,16 @@ from torch import Tensor
 
 from qdgs.generators.base import MICRO_BATCH, Generator, images_of, is_thread_safe, padded_batches
 from qdgs.layout import TRIED, takes_channels_last
+from qdgs.memory import give_back
 from qdgs.pace import Pace, Way
 from qdgs.randomness import Stream, stream
 from qdgs.side_by_side import AT_ONCE, overlapping
 
 WORTH_TRYING = 8
 """Micro-batches from which on it pays to look for a generator's pace."""
+
+TIDIED = 16
+"""Micro-batches after which the heap gives back what it keeps between them."""
 
 WHOLE = 2**20
 """More rows than a micro-batch has."""
@@ -38,9 +42,13 @@ def generate_quickly(
 ) -> Iterator[Tensor]:
     """What `then` makes of the images that `generate` gives, at the generator's quick pace."""
     quick = QuickGenerator(generator, then, trying=len(latents) > WORTH_TRYING * micro_batch)
-    yield from overlapping(
+    batches = overlapping(
         lambda batch: quick(batch[0])[: batch[1]], padded_batches(latents, micro_batch), quick.at_once
     )
+    for number, batch in enumerate(batches, start=1):
+        yield batch
+        if number % TIDIED == 0:
+            give_back()
 
 
 class QuickGenerator:

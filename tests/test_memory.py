@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -76,3 +78,30 @@ def test_portions_go_their_own_way_until_memory_runs_out():
         portions(machine, torch.zeros(12, 2), 6)
     assert ways == [2]
     assert machine.sizes == [6, 3, 3, 3, 3]
+
+
+KEPT_AND_FREED = """
+import ctypes
+from pathlib import Path
+from qdgs.memory import give_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [libc.malloc(100_000) for _ in range(1001)]
+for block in blocks:
+    ctypes.memset(block, 1, 100_000)
+for block in blocks[:-1]:
+    libc.free(block)
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux what is resident")
+def test_what_is_free_below_something_kept_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", KEPT_AND_FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 80_000_000

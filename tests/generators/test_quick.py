@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from qdgs.generators import quick
 from qdgs.generators.base import generate, is_thread_safe
 from qdgs.generators.quick import QuickGenerator, generate_quickly
 from qdgs.generators.shapes_gan import ShapesGAN
@@ -96,3 +97,12 @@ def test_a_generator_that_cannot_be_remembered_is_looked_at_again():
     latents = generator.sample_latents(64, np.random.default_rng(0))
     for _ in range(2):
         assert len(QuickGenerator(generator)(latents)) == 64
+
+
+def test_the_heap_gives_back_what_it_keeps_now_and_then(monkeypatch):
+    calls = []
+    monkeypatch.setattr(quick, "give_back", lambda: calls.append(None))
+    generator = Counted()
+    latents = generator.sample_latents(4 * 2 * quick.TIDIED + 3, np.random.default_rng(0))
+    assert sum(map(len, generate_quickly(generator, latents, 4))) == len(latents)
+    assert len(calls) == 2

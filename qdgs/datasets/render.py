@@ -199,10 +199,11 @@ class _Maker:
 
     def __call__(self, rows: pd.DataFrame) -> tuple[int, bool]:
         """How many rows, and whether their images had to be written."""
-        recipes = _recipes(rows, self._metadata, self._micro_batch, self._device.type)
+        latents = latents_of(rows)
+        recipes = _recipes(latents, self._metadata, self._micro_batch, self._device.type)
         if self._metadata is not None and _all_there(self._writer.root, rows, recipes):
             return len(rows), False
-        batch, _ = next(padded_batches(latents_of(rows, self._device), self._micro_batch))
+        batch, _ = next(padded_batches(latents.to(self._device), self._micro_batch))
         files, size = rows["file"].tolist(), self._quick.portion(self._micro_batch)
         if size is None:
             self._writer.write(files, self._pixels(batch, len(files)), recipes)
@@ -302,14 +303,13 @@ def _unwritten(path: Path, error: OSError) -> QdgsError:
 
 
 def _recipes(
-    rows: pd.DataFrame, metadata: Mapping[str, Any] | None, micro_batch: int, device: str
+    latents: torch.Tensor, metadata: Mapping[str, Any] | None, micro_batch: int, device: str
 ) -> list[str]:
     """Hash of everything that an image's pixels come from, one a row; `device` is where they are made."""
     shared = {key: (metadata or {}).get(key) for key in ("generator", "image_size", "version")}
     shared["device"] = device
     common = json.dumps([shared, micro_batch], sort_keys=True).encode()
-    latents = rows[latent_columns(rows)].to_numpy("<f4")
-    return [hashlib.sha256(common + row.tobytes()).hexdigest() for row in latents]
+    return [hashlib.sha256(common + row.tobytes()).hexdigest() for row in latents.numpy().astype("<f4")]
 
 
 def _all_there(root: Path, rows: pd.DataFrame, recipes: Sequence[str]) -> bool:

@@ -131,7 +131,8 @@ def test_the_recipe_names_the_device_that_renders_and_not_the_manifests(stored: 
     rows, told = read_manifest(stored / "manifest.parquet")
     render(rows, generator, stored, micro_batch=16, metadata=told)
     assert render(rows, generator, stored, micro_batch=16, metadata=told | {"device": "cuda"}).written == 0
-    assert set(_recipes(rows, told, 16, "cuda")).isdisjoint(_recipes(rows, told, 16, "cpu"))
+    latents = latents_of(rows)
+    assert set(_recipes(latents, told, 16, "cuda")).isdisjoint(_recipes(latents, told, 16, "cpu"))
 
 
 def test_images_of_an_earlier_manifest_go_and_other_files_stay(

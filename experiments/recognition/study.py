@@ -205,7 +205,7 @@ class Study:
                     "batch_size": sizes.batch_size,
                     "learning_rate": rate,
                     "milestones": milestones,
-                    "precision": "auto",
+                    "precision": "float32",  # figures do not hinge on what a processor can
                 },
                 "pretrained": str(start) if start else None,
             }

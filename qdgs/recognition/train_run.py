@@ -12,6 +12,7 @@ RUN/
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -180,6 +181,7 @@ class _Run:
             return
         state = {
             **self._training.state_dict(),
+            "images": _told_apart(self._images),
             "rows": self._rows,
             "losses": self._losses,
             "unreadable": sorted(self._unreadable),
@@ -189,6 +191,11 @@ class _Run:
 
     def _load(self) -> None:
         state = load_checkpoint(self._out / CHECKPOINT, self._config)
+        if state["images"] != _told_apart(self._images):
+            raise InputError(
+                f"{self._out}: expected the images that this training began with, got others, or other "
+                f"identities, in {_folder(self._out, self._config)}; put them back, or choose another --out"
+            )
         self._training.load_state_dict(state)
         self._rows, self._losses = state["rows"], state["losses"]
         self._unreadable, self._seconds = set(state["unreadable"]), state["seconds"]
@@ -214,6 +221,12 @@ class _Run:
                 write_text(self._out / UNREADABLE, "".join(f"{name}\n" for name in unreadable))
             write_json(self._out / SUMMARY, summary)
         return summary
+
+
+def _told_apart(images: IdentityImages) -> str:
+    """Which images of whom there are, wherever their folder lies."""
+    files = [os.path.basename(file) for file in images.files]
+    return fingerprint([files, images.labels.tolist(), images.names])
 
 
 def _check(config: RecognitionConfig, processes: Processes) -> None:

@@ -150,6 +150,20 @@ def test_a_checkpoint_of_another_backbone_is_refused(trained, small_config, tmp_
         train_recogniser(wide, tmp_path / "run")
 
 
+def test_a_training_does_not_go_on_with_other_images(faces_folder, small_config, tmp_path):
+    faces = tmp_path / "faces"
+    shutil.copytree(faces_folder, faces)
+    config = small_config(data={"folder": str(faces)}, training={"checkpoint_seconds": 0.0})
+    with pytest.raises(KeyboardInterrupt):
+        train_recogniser(config, tmp_path / "run", watch=StopAt(2))
+    moved = faces / "id3" / "0.png"
+    moved.rename(faces / "id4" / "9.png")
+    with pytest.raises(InputError, match="expected the images that this training began with, got others"):
+        train_recogniser(config, tmp_path / "run")
+    (faces / "id4" / "9.png").rename(moved)
+    assert train_recogniser(config, tmp_path / "run")["steps"] == 6
+
+
 @pytest.mark.parametrize("name", [BACKBONE, CHECKPOINT])
 def test_a_damaged_file_is_named(trained, small_config, tmp_path, name):
     shutil.copytree(trained, tmp_path / "run")

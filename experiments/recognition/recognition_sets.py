@@ -33,8 +33,6 @@ AT_ONCE = 32
 """Identities whose images are made at once."""
 
 FEWEST_PAIRS = 20
-FEWEST_STAYING = 4
-"""Images of an identity that have to stay in its group, for it to be pre-trained on."""
 
 # indices of a seed's streams; that of the pool is not the one of the bank that guides and cuts were made with
 SPLIT, REAL, PAIRS = 1, 2, 3
@@ -191,7 +189,7 @@ class Faces:
         """A set to pre-train on, an arm of `Arms`.
 
         But in `random`, whose samples are taken as they come, images of an identity are those of its offsets
-        that are read to be of its own group, repeated where there are fewer than wanted.
+        that are read to be of its own group; identities with too few of them are passed over.
 
         Returns:
             `groups`: for each group, and for what cannot be read, identities as judged by the image of their
@@ -233,12 +231,12 @@ class Faces:
                 stays = np.flatnonzero(identity.read == identity.group)
                 if not checked:
                     found.append(identity.chosen(np.arange(images)))
-                elif identity.group and len(stays) >= FEWEST_STAYING:
-                    found.append(identity.chosen(np.resize(stays, images)))
+                elif identity.group and len(stays) >= images:
+                    found.append(identity.chosen(stays[:images]))
             if len(found) >= queue.wanted:
                 return found[: queue.wanted]
         raise InputError(
-            f"{queue.who}: expected {queue.wanted} identities with at least {FEWEST_STAYING} of "
+            f"{queue.who}: expected {queue.wanted} identities with at least {images} of "
             f"{candidates} images that stay in their group, got {len(found)} of {len(queue.identities)}; "
             "take a run with more images"
         )

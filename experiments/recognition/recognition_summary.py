@@ -61,15 +61,14 @@ def verdict(table: pd.DataFrame, rarest: str) -> Iterator[str]:
     part = table[table["comparison"] == "qdgs − random"].set_index("group")
     if rarest in part.index:
         row = part.loc[rarest]
-        settled = row["low"] > 0 or row["seeds"] < 2
-        raised = "does not raise" if row["difference"] <= 0 else "raises" if settled else "may raise"
+        raised = "raises" if row["low"] > 0 else "lowers" if row["high"] < 0 else "is not seen to change"
         yield (
             f"Pre-training on the qdgs set {raised} accuracy on the rarest group ({rarest}): "
             f"{_difference(row)}."
         )
     gated = table[table["comparison"] == "qdgs − random-gated"].set_index("group")
     if rarest in gated.index:
-        yield (f"Against random samples that passed the same gate: {_difference(gated.loc[rarest])}.")
+        yield (f"Against random samples that pass a gate: {_difference(gated.loc[rarest])}.")
     if "all" in part.index:
         row = part.loc["all"]
         kept = "at most" if row["difference"] >= -ALLOWED_LOSS else "more than"

@@ -66,7 +66,7 @@ ARMS = (*SETS, "none", "pixels")
 FULL_ARMS = ("random", "random-gated", "qdgs", "none", "pixels")
 QUICK_ARMS = ("random", "qdgs", "pixels")
 PIXELS_SIDE = 64
-VERSION = 2
+VERSION = 3
 """Of how sets are made: an older folder's do not go with those of today."""
 COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
 STAND_IN = (
@@ -119,6 +119,7 @@ class Study:
         told = {
             "version": VERSION,
             "sizes": json.loads(json.dumps(asdict(self.sizes))),
+            "training": self._config(Path("folder"), 0, 1, 1.0).model_dump(mode="json"),
             "runs": None if self.takes_no_run else [_contents(run) for run in self.runs],
         }
         known = read_json(path) if path.exists() else told

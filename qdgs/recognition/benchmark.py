@@ -188,6 +188,8 @@ def told(name: str, result: Verification) -> list[str]:
         lines.append(
             f"  worst group: {result.worst_group}, {worst.value:.4f} [{worst.low:.4f}, {worst.high:.4f}]"
         )
+    if result.left_out:
+        lines.append(f"  too few pairs, or of one kind alone, to tell of: {', '.join(result.left_out)}")
     if any(far * result.different < 1 for far in result.true_accepts):
         lines.append(
             f"  * finer than the {result.different:,} pairs of two persons can tell: no false accept at all"

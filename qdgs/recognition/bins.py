@@ -28,7 +28,7 @@ class _Inert(pickle.Unpickler):
 
 
 def read_bin(path: Path | str) -> Pairs:
-    """The pairs of a `.bin`, also of one that Python 2 wrote; nothing in it is run.
+    """The pairs of a `.bin`, also of one that Python 2 wrote in protocol 2; nothing in it is run.
 
     Raises:
         InputError: There is no such file, it is damaged, holds anything but tuples, lists, bytes and bools,
@@ -42,6 +42,11 @@ def read_bin(path: Path | str) -> Pairs:
     try:
         _check_memo(content)
         loaded = _Inert(io.BytesIO(content), encoding="bytes").load()
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: expected a .bin of protocol 2 or later, got one of pickle's first, or a damaged one; "
+            "write it again with protocol 2"
+        ) from None
     except Exception as error:  # a damaged pickle makes the unpickler raise whatever it may
         reason = str(error) or type(error).__name__
         raise InputError(

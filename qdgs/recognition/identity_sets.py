@@ -46,12 +46,15 @@ def choose_identities(images: IdentityImages, identities: int, each: int, *, see
         Rows with file, identity and group, one identity after the other.
 
     Raises:
-        InputError: A group has too few identities with as many images.
+        InputError: A group has too few identities with as many images, or an identity is of two groups.
     """
     groups = images.groups if images.groups is not None else np.full(len(images), "all")
     table = pd.DataFrame(
         {"file": images.files, "identity": np.array(images.names)[images.labels], "group": groups}
     )
+    of = table.groupby("identity")["group"].nunique()
+    if (of > 1).any():
+        raise InputError(f"identities: expected one group for each, got several for {of.idxmax()!r}")
     rng = stream(seed, Stream.FLATTEN)
     shuffled = table.iloc[rng.permutation(len(table))]
     whole = shuffled.groupby("identity").filter(lambda rows: len(rows) >= each)
@@ -114,6 +117,8 @@ def write_identity_set(
 
 def _copied(row: Mapping[Any, Any], folder: Path, each: int) -> str:
     source = Path(row["file"])
+    if Path(row["identity"]).name != row["identity"] or row["identity"] == "..":
+        raise InputError(f"identities: expected names that a folder can have, got {row['identity']!r}")
     file = f"{row['identity']}/{row['identity']}_{row['number'] % each:04d}{source.suffix.lower()}"
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     try:

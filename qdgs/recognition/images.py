@@ -29,6 +29,8 @@ from qdgs.recognition_config import AugmentationConfig
 INDEX = "index.csv"
 MANIFEST = "manifest.parquet"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+"""What images are read as, whatever their names: among Pillow's other formats some start other programs."""
 AUGMENT, ORDER, DROPOUT, WEIGHTS = range(4)
 """What random numbers of a training are for."""
 
@@ -118,13 +120,16 @@ def _of_index(folder: Path) -> pd.DataFrame:
     for column in ("file", "identity"):
         if column not in rows:
             raise InputError(f"{path}: expected columns file and identity, got {', '.join(rows.columns)}")
+    if (rows["identity"] == "").any():
+        line = int(np.argmax(rows["identity"] == "")) + 2
+        raise InputError(f"{path}: expected an identity in every row, got none on line {line}")
     return rows.assign(file=[str(folder / file) for file in rows["file"]])
 
 
 def read_image(path: str | Path, image_size: int) -> Pixels | None:
     """Pixels `(image_size, image_size, 3)` of a file, None where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return pixels_of(image, image_size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -14,7 +14,7 @@ from PIL import Image
 
 from qdgs.errors import InputError
 from qdgs.recognition.augmentation import Pixels
-from qdgs.recognition.images import pixels_of
+from qdgs.recognition.images import FORMATS, pixels_of
 
 Source = bytes | Path
 """An encoded image, or the file that holds one."""
@@ -125,7 +125,9 @@ def decoded(source: Source, image_size: int, *, place: str = "pairs") -> Pixels:
         InputError: It is no image.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
+        ) as image:
             return pixels_of(image, image_size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         shown = f"one of {len(source):,} bytes" if isinstance(source, bytes) else str(source)

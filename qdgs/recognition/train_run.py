@@ -12,7 +12,9 @@ RUN/
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qdgs.errors import InputError
+from qdgs.errors import CorruptFileError, InputError
 from qdgs.files import fingerprint, read_json, write_json, write_text
 from qdgs.parts import load_generator
 from qdgs.randomness import Stream, stream
@@ -162,8 +164,8 @@ class _Run:
         allowed = self._config.data.unreadable * len(self._images)
         if len(self._unreadable) > allowed or len(self._unreadable) == len(self._images):
             raise InputError(
-                f"data: expected at most {allowed:.0f} unreadable images of {len(self._images):,}, got "
-                f"{len(self._unreadable)} so far ({min(self._unreadable)}); repair them, or raise "
+                f"data: expected at most {math.floor(allowed)} unreadable images of {len(self._images):,}, "
+                f"got {len(self._unreadable)} so far ({min(self._unreadable)}); repair them, or raise "
                 "data.unreadable"
             )
 
@@ -191,14 +193,20 @@ class _Run:
 
     def _load(self) -> None:
         state = load_checkpoint(self._out / CHECKPOINT, self._config)
-        if state["images"] != _told_apart(self._images):
+        if state.get("images") != _told_apart(self._images):
             raise InputError(
                 f"{self._out}: expected the images that this training began with, got others, or other "
                 f"identities, in {_folder(self._out, self._config)}; put them back, or choose another --out"
             )
-        self._training.load_state_dict(state)
-        self._rows, self._losses = state["rows"], state["losses"]
-        self._unreadable, self._seconds = set(state["unreadable"]), state["seconds"]
+        try:
+            self._training.load_state_dict(state)
+            self._rows, self._losses = state["rows"], state["losses"]
+            self._unreadable, self._seconds = set(state["unreadable"]), state["seconds"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{self._out / CHECKPOINT}: expected a checkpoint of this version, cannot take it up: "
+                f"{str(error).splitlines()[0]}; delete it to begin again"
+            ) from None
 
     def _finish(self) -> dict[str, Any]:
         unreadable = self._processes.gathered(sorted(self._unreadable))
@@ -242,14 +250,23 @@ def _check(config: RecognitionConfig, processes: Processes) -> None:
 
 def _begin(out: Path, config: RecognitionConfig, device: str, watch: Watch) -> None:
     """Make the folder, or see that it is of this configuration."""
-    if (out / CONFIG).is_file():
+    begun = (out / CHECKPOINT).is_file() or (out / SUMMARY).is_file()
+    if begun and (out / CONFIG).is_file():
         _refuse_another(out, load_recognition(out / CONFIG), config)
+    elif (out / CONFIG).is_file():  # what was refused before its first step may be put right
+        _take_another(out, load_recognition(out / CONFIG), config)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: expected a new or empty folder, got one that holds files; choose another")
     else:
         write_text(out / CONFIG, dump_recognition(config))
     if config.data.samples is not None and not (out / DATA).is_dir():
         _render(out / DATA, config, device, watch)
+
+
+def _take_another(out: Path, old: RecognitionConfig, new: RecognitionConfig) -> None:
+    if (old.data.samples, old.seed) != (new.data.samples, new.seed):
+        shutil.rmtree(out / DATA, ignore_errors=True)
+    write_text(out / CONFIG, dump_recognition(new))
 
 
 def _refuse_another(out: Path, old: RecognitionConfig, new: RecognitionConfig) -> None:

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdgs.errors import InputError
-from qdgs.fairness.intervals import LEVEL, RESAMPLES, Array, Estimate, finite, percentile_interval
+from qdgs.fairness.intervals import (
+    LEVEL,
+    RESAMPLES,
+    Array,
+    Estimate,
+    finite,
+    percentile_interval,
+    wilson_interval,
+)
 
 Bools = NDArray[np.bool_]
 
@@ -100,7 +108,9 @@ class Verification:
         equal_error_threshold: Where it is reached.
         groups: By name; empty where no groups are known.
         worst_group: Name of the group of lowest accuracy.
-        worst: Its accuracy; the interval is of the lowest accuracy, whichever group has it.
+        worst: Its accuracy; the interval is of the lowest accuracy, whichever group has it: groups' lowest
+            ends, each at a level of 1 − (1 − level) / groups, so that all hold together.
+        left_out: Groups with too few pairs to be told of, or with none of one kind.
         roc: The whole curve.
     """
 
@@ -116,6 +126,7 @@ class Verification:
     groups: Mapping[str, GroupVerification]
     worst_group: str | None
     worst: Estimate
+    left_out: tuple[str, ...]
     roc: Roc
 
     def to_json(self) -> dict[str, Any]:
@@ -230,7 +241,7 @@ def verify_distances(
         level: Coverage of the intervals.
 
     Raises:
-        InputError: There are too few pairs, or a group has no same or no different ones.
+        InputError: There are too few pairs, or not a single group has both same and different ones.
     """
     fold_of = folds_of(same, groups) if folds is None else folds
     correct, thresholds = folded(distances, same, fold_of)
@@ -254,6 +265,7 @@ def verify_distances(
         groups=by_group,
         worst_group=worst_group,
         worst=_worst(by_group, rng, resamples, level),
+        left_out=() if groups is None else tuple(sorted({*map(str, groups)} - {*by_group})),
         roc=roc,
     )
 
@@ -282,13 +294,7 @@ def _by_group(
     resamples: int,
     level: float,
 ) -> dict[str, GroupVerification]:
-    members = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
-    for name, rows in members.items():
-        if len(rows) < FOLDS or same[rows].all() or not same[rows].any():
-            raise InputError(
-                f"group {name!r}: expected at least {FOLDS} pairs, same and different ones, got {len(rows)} "
-                f"with {int(same[rows].sum())} same"
-            )
+    members = _members(same, groups)
     shifts = _shifts(distances, same, members, rng, min(resamples, SHIFT_RESAMPLES), level)
     result = {}
     for name, rows in members.items():
@@ -298,7 +304,7 @@ def _by_group(
         result[name] = GroupVerification(
             n=len(rows),
             different=int((~same[rows]).sum()),
-            accuracy=percentile_interval(accuracy, _resampled(accuracy, len(rows), rng, resamples), level),
+            accuracy=_interval(accuracy, len(rows), rng, resamples, level),
             own_accuracy=_own_accuracy(distances[rows], same[rows], None if folds is None else folds[rows]),
             true_accepts={far: roc.true_accepts_at(far) for far in FALSE_ACCEPT_RATES},
             equal_error_rate=rate,
@@ -306,6 +312,23 @@ def _by_group(
             threshold_shift=shifts[name],
         )
     return result
+
+
+def _members(same: Bools, groups: NDArray[np.str_]) -> dict[str, NDArray[np.intp]]:
+    """Rows of each group that can be told of: pairs of two groups are as a rule of two persons all."""
+    found = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
+    told = {
+        name: rows
+        for name, rows in found.items()
+        if len(rows) >= FOLDS and same[rows].any() and not same[rows].all()
+    }
+    if not told:
+        name, rows = max(found.items(), key=lambda item: len(item[1]))
+        raise InputError(
+            f"groups: expected at least {FOLDS} pairs of one, same and different ones, got {len(rows)} with "
+            f"{int(same[rows].sum())} same of the largest, {name!r}"
+        )
+    return told
 
 
 def _own_accuracy(distances: Array, same: Bools, folds: NDArray[np.int64] | None) -> float:
@@ -353,9 +376,19 @@ def _worst(
 ) -> Estimate:
     if not groups:
         return Estimate(float("nan"))
-    draws = [_resampled(group.accuracy.value, group.n, rng, resamples) for group in groups.values()]
-    lowest = min(group.accuracy.value for group in groups.values())
-    return percentile_interval(lowest, np.min(draws, axis=0), level)
+    together = 1 - (1 - level) / len(groups)
+    each = [_interval(group.accuracy.value, group.n, rng, resamples, together) for group in groups.values()]
+    return Estimate(
+        *(min(ends) for ends in zip(*((one.value, one.low, one.high) for one in each), strict=True))
+    )
+
+
+def _interval(accuracy: float, n: int, rng: np.random.Generator, resamples: int, level: float) -> Estimate:
+    """Bootstrap interval of a share of n pairs; Wilson's of none or all, whose resamples are all the same."""
+    if accuracy in (0, 1):
+        low, high = wilson_interval(accuracy * n, n, level)
+        return Estimate(accuracy, float(low), float(high))
+    return percentile_interval(accuracy, _resampled(accuracy, n, rng, resamples), level)
 
 
 def _resampled(accuracy: float, n: int, rng: np.random.Generator, resamples: int) -> Array:

@@ -138,3 +138,9 @@ def test_a_memo_that_takes_all_memory_is_refused(tmp_path):
     path.write_bytes(b"\x80\x02N" + pickle.LONG_BINPUT + (2**31).to_bytes(4, "little") + b".")
     with pytest.raises(InputError, match=r"it asks for a memo of 2,147,483,648 at its operation 3; fetch"):
         read_bin(path)
+
+
+def test_a_file_of_the_first_protocol_is_told_as_such(tmp_path):
+    (tmp_path / "old.bin").write_bytes(b"((lp0\nS'\xff\xd8'\np1\na(lp2\nI01\na.")
+    with pytest.raises(InputError, match=r"of protocol 2 or later, got one of pickle's first"):
+        read_bin(tmp_path / "old.bin")

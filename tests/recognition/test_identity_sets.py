@@ -68,3 +68,24 @@ def test_identities_without_groups_make_one_group():
 def test_a_folder_that_exists_is_left_alone(source, tmp_path):
     with pytest.raises(InputError, match="expected a new folder, got one that exists"):
         write_identity_set(source, tmp_path, 4, 2)
+
+
+def test_an_identity_of_two_groups_is_refused():
+    images = IdentityImages(("a", "b"), np.array([0, 0]), ("Ann",), groups=np.array(["dark", "light"]))
+    with pytest.raises(InputError, match="expected one group for each, got several for 'Ann'"):
+        choose_identities(images, 1, 1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["../Ann", "/Ann", "Ann/Bea", "..", "."])
+def test_a_name_that_leaves_the_folder_is_refused(source, tmp_path, name):
+    rows = pd.read_csv(source / "index.csv", dtype=str)
+    rows["identity"] = rows["identity"].replace(rows["identity"].iloc[0], name)
+    rows["file"] = [str(source / file) for file in rows["file"]]
+    (tmp_path / "foreign").mkdir()
+    rows.drop(columns="group").to_csv(tmp_path / "foreign" / "index.csv", index=False)
+    with pytest.raises(InputError, match="expected names that a folder can have"):
+        write_identity_set(tmp_path / "foreign", tmp_path / "out", 12, 5)
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == [
+        "foreign",
+        "source",
+    ]

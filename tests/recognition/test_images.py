@@ -41,6 +41,17 @@ def test_an_index_names_files_and_identities(folder):
     assert images.labels.tolist() == [1, 0, 1, 0]
 
 
+def test_an_index_without_an_identity_in_a_row_is_refused(folder):
+    (folder / "index.csv").write_text("file,identity\nb/0.png,Ann\nb/1.png,\n")
+    with pytest.raises(InputError, match=r"expected an identity in every row, got none on line 3"):
+        read_identities(folder)
+
+
+def test_only_formats_of_pictures_are_opened(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "starts_ghostscript.png", "EPS")
+    assert read_image(tmp_path / "starts_ghostscript.png", 8) is None
+
+
 def test_an_identity_with_one_image_is_left_out_and_named(folder):
     put(folder, "lonely", 0)
     images = read_identities(folder)

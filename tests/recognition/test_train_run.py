@@ -150,6 +150,23 @@ def test_a_checkpoint_of_another_backbone_is_refused(trained, small_config, tmp_
         train_recogniser(wide, tmp_path / "run")
 
 
+def test_what_was_refused_before_its_first_step_may_be_put_right(small_config, tmp_path):
+    with pytest.raises(InputError, match="batch_size: expected at most 48"):
+        train_recogniser(small_config(training={"batch_size": 50}), tmp_path / "run")
+    assert train_recogniser(small_config(), tmp_path / "run")["steps"] == 6
+    assert load_recognition(tmp_path / "run" / "config.yaml") == small_config()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_told_as_such(trained, small_config, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    del state["losses"]
+    torch.save(state, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(CorruptFileError, match=r"of this version, cannot take it up: 'losses'; delete it"):
+        train_recogniser(small_config(), tmp_path / "run")
+
+
 def test_a_training_does_not_go_on_with_other_images(faces_folder, small_config, tmp_path):
     faces = tmp_path / "faces"
     shutil.copytree(faces_folder, faces)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve as sklearn_roc
 
 from qdgs.errors import InputError
+from qdgs.fairness.intervals import Estimate
 from qdgs.recognition.verification import (
     FALSE_ACCEPT_RATES,
     THRESHOLDS,
+    _interval,
+    _worst,
     folded,
     folds_of,
     roc_curve,
@@ -227,11 +231,37 @@ def test_pairs_that_do_not_suffice_are_refused(same, message):
         verify_distances(np.linspace(0, 4, len(same)), np.array(same), rng=np.random.default_rng(0))
 
 
-def test_a_group_of_one_kind_of_pairs_is_refused_by_name():
-    same = np.array([True, False] * 20)
-    groups = np.where(same, "alike", "others")
-    with pytest.raises(InputError, match="group 'alike': expected at least 10 pairs, same and different"):
-        verify_distances(np.linspace(0, 4, 40), same, groups, rng=np.random.default_rng(0))
+def test_a_group_of_one_kind_of_pairs_counts_in_the_whole_and_is_left_out_of_the_groups():
+    same = np.array([True, False] * 20 + [False] * 12 + [True, False])
+    groups = np.array(["F"] * 40 + ["F and M"] * 12 + ["M"] * 2)
+    told = verify_distances(np.linspace(0, 4, 54), same, groups, rng=np.random.default_rng(0))
+    assert (told.n, list(told.groups), told.left_out) == (54, ["F"], ("F and M", "M"))
+    assert told.to_json()["left_out"] == ["F and M", "M"]
+    with pytest.raises(InputError, match=r"expected at least 10 pairs of one, same and .* largest, 'alike'"):
+        verify_distances(
+            np.linspace(0, 4, 40),
+            same[:40],
+            np.where(same[:40], "alike", "others"),
+            rng=np.random.default_rng(0),
+        )
+
+
+@pytest.mark.parametrize("truth", [[0.9] * 8, [0.9] * 3, [0.8, 0.95, 0.95]])
+def test_the_lowest_accuracys_interval_covers_it_also_where_groups_are_alike(truth):
+    rng, n = np.random.default_rng(0), 300
+    covered = 0
+    for _ in range(200):
+        groups = {str(i): SimpleNamespace(accuracy=Estimate(rng.binomial(n, p) / n), n=n)
+                  for i, p in enumerate(truth)}  # fmt: skip
+        found = _worst(groups, rng, 1000, 0.95)
+        covered += found.low <= min(truth) <= found.high
+    assert covered >= 186
+
+
+def test_a_share_of_all_pairs_still_has_an_interval():
+    found = _interval(1.0, 10, np.random.default_rng(0), 100, 0.95)
+    assert (found.value, found.high) == (1.0, pytest.approx(1.0))
+    assert found.low == pytest.approx(1 / (1 + 1.96**2 / 10), rel=1e-3)
 
 
 def test_folds_that_are_given_are_those_whose_thresholds_are_chosen_apart():

@@ -4,7 +4,9 @@
     random-gated   a random latent in whose image the gate of configs/faces.yaml sees a face, and whose
                    lightness can be read
     random-even    the same, as many of each lightness: balance without a search
-    qdgs           an elite of a qdgs run, as many of each lightness as its guide sees it
+    qdgs           a solution of a qdgs run's reservoir, no two nearer to each other than random samples are,
+                   as many of each lightness as its guide sees it
+    qdgs-elites    an elite of the run's dataset, as many of each lightness; many are one face seen again
     qdgs-clusters  a cluster of elites, as the paper has it: the manifest's `identity` where it has one, else
                    clusters of half as many as there are latents, within groups
 
@@ -25,6 +27,7 @@ from qdgs.config import MeasureConfig, SearchConfig
 from qdgs.datasets.identities import cluster
 from qdgs.datasets.manifest import latents_of, read_manifest
 from qdgs.errors import InputError
+from qdgs.files import read_json
 from qdgs.generators.base import Generator
 from qdgs.judges.base import judge_batches
 from qdgs.parts import load_judge
@@ -37,11 +40,15 @@ from qdgs.search.state import Search
 GENERATOR = "dcgan-digiface"
 GROUPS = ("dark", "medium", "light")
 LIGHTNESS, IDENTITY = "group_lightness", "identity"
+APART = 0.5
+"""Cosine of two latents from which on they are of one person: two variations of a latent have 0.75 on
+average, and the nearest of thousands of random samples 0.5."""
+AT_ONCE = 512
 DRAWN_AT_ONCE = 256
 SPARE = 2
 """Random identities for each that is wanted: of some too few images stay in their group."""
 MOST_DRAWS = 200_000
-OF_SAMPLES, OF_ELITES = 4, 5
+OF_SAMPLES, OF_ELITES, OF_SOLUTIONS = 4, 5, 7
 """Indices of a seed's streams."""
 
 
@@ -96,10 +103,15 @@ class Arms:
                 Queue(f"{arm}, {group}", wanted, self._samples(SPARE * wanted, group, rng))
                 for group, wanted in _quotas(GROUPS, identities)
             ]
-        return self._of_elites(elites(self.run) if self.run else self._stand_in(), arm, identities)
+        if not self.run:
+            return self._of_elites(self._stand_in(), arm, identities)
+        return self._of_elites(solutions(self.run) if arm == "qdgs" else elites(self.run), arm, identities)
 
     def _of_elites(self, rows: pd.DataFrame, arm: str, identities: int) -> list[Queue]:
         if arm == "qdgs":
+            rng = stream(self.seed, Stream.FLATTEN, OF_SOLUTIONS)
+            rows = rows.iloc[apart(latents_of(rows).numpy(), rng.permutation(len(rows)))]
+        if arm != "qdgs-clusters":
             rows = rows.assign(**{IDENTITY: np.arange(len(rows))})
         elif IDENTITY not in rows:
             groups = pd.factorize(rows["group"], sort=True)[0]
@@ -162,6 +174,34 @@ def elites(run: Path) -> pd.DataFrame:
         groups = [column.removeprefix("group_") for column in rows if column.startswith("group_")]
         raise InputError(f"{run}: expected a run whose groups are of lightness, got {', '.join(groups)}")
     return rows[rows["offset"] == 0] if "offset" in rows else rows
+
+
+def solutions(run: Path) -> pd.DataFrame:
+    """Latents of a run's reservoir, and how light its guide takes each to be: cut where the dataset is.
+
+    Raises:
+        InputError: It is no run of this generator with groups of lightness, or is not flattened.
+    """
+    elites(run)  # refuses other runs
+    found = pd.read_parquet(run / "search" / "reservoir.parquet")
+    cuts = read_json(run / "dataset" / "flatten.json")["cuts"][LIGHTNESS.removeprefix("group_")]
+    return found.assign(**{LIGHTNESS: np.array(GROUPS)[np.digitize(found["lightness"].to_numpy(), cuts)]})
+
+
+def apart(latents: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Rows of latents `(n, latent_dim)`, taken in an order unless one taken before is of the same person."""
+    units = latents / np.linalg.norm(latents, axis=1, keepdims=True)
+    kept: list[int] = []
+    for start in range(0, len(order), AT_ONCE):
+        some = order[start : start + AT_ONCE]
+        if kept:
+            some = some[(units[some] @ units[kept].T).max(axis=1) < APART]
+        fresh: list[int] = []
+        for row in some:
+            if not fresh or (units[fresh] @ units[row]).max() < APART:
+                fresh.append(int(row))
+        kept += fresh
+    return np.array(kept, dtype=np.int64)
 
 
 def lightness(pixels: Pixels) -> np.ndarray:

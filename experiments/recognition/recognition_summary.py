@@ -18,6 +18,7 @@ COMPARISONS = (
     ("random-gated", "random"),
     ("qdgs", "random-even"),
     ("random-even", "random-gated"),
+    ("qdgs", "qdgs-elites"),
     ("qdgs", "qdgs-clusters"),
     ("qdgs-clusters", "random"),
 )
@@ -27,6 +28,7 @@ LOOK = {
     "random-gated": (TARGET, "^", "random samples, gated"),
     "qdgs": (DATASET, "o", "qdgs set"),
     "random-even": (TARGET, "v", "random samples, gated and even"),
+    "qdgs-elites": (DATASET, "x", "qdgs set, every elite an identity"),
     "qdgs-clusters": (DATASET, "v", "qdgs set, clusters for identities"),
     "pixels": (FAINT, "x", "pixels, nothing trained"),
 }

@@ -5,8 +5,9 @@ Narrow IR-18s of equal size are pre-trained on as many images of as many identit
     random         random samples of dcgan-digiface
     random-gated   random samples that the gate of configs/faces.yaml accepts
     random-even    the same, as many of each apparent lightness (on request): balance without a search
-    qdgs           elites of a qdgs run, as many of each apparent lightness
-    qdgs-clusters  the same, clusters of elites for identities, as the paper has it (on request)
+    qdgs           solutions of a qdgs run, as many of each apparent lightness, each another person
+    qdgs-elites    every elite of its dataset an identity (on request)
+    qdgs-clusters  clusters of these for identities, as the paper has it (on request)
     none           not pre-trained, and trained on the real set for as many steps as others on both
     pixels         nothing is trained: pixels at 16×16 are compared
 
@@ -58,15 +59,15 @@ from recognition_purity import purities
 from recognition_sets import FULL, QUICK, Faces, Sizes
 from recognition_summary import draw_study, intervals, verdict
 
-SETS = ("random", "random-gated", "random-even", "qdgs", "qdgs-clusters")
+SETS = ("random", "random-gated", "random-even", "qdgs", "qdgs-elites", "qdgs-clusters")
 """What can be pre-trained on."""
 
-OF_RUNS = {"qdgs", "qdgs-clusters"}
+OF_RUNS = {"qdgs", "qdgs-elites", "qdgs-clusters"}
 ARMS = (*SETS, "none", "pixels")
 FULL_ARMS = ("random", "random-gated", "qdgs", "none", "pixels")
 QUICK_ARMS = ("random", "qdgs", "pixels")
 PIXELS_SIDE = 64
-VERSION = 3
+VERSION = 4
 """Of how sets are made: an older folder's do not go with those of today."""
 COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
 STAND_IN = (

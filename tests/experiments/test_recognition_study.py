@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from qdgs.datasets.manifest import manifest_metadata, read_manifest, write_manifest
 from qdgs.errors import InputError
+from qdgs.files import write_json
 from qdgs.generators.base import GENERATORS
 from qdgs.judges.base import JUDGES
 from qdgs.recognition.bins import read_bin
@@ -204,7 +205,7 @@ def rows_of(latents, rows):
 
 def test_elites_come_evenly_from_a_runs_groups(sets, run, tmp_path):
     rows = run()
-    queues = arms_of(sets, tmp_path).queues("qdgs", 9)
+    queues = arms_of(sets, tmp_path).queues("qdgs-elites", 9)
     assert [queue.wanted for queue in queues] == [5, 4]
     for queue, group in zip(queues, ("dark", "light"), strict=True):
         chosen = rows_of(torch.cat(list(queue.identities)), rows)
@@ -212,6 +213,30 @@ def test_elites_come_evenly_from_a_runs_groups(sets, run, tmp_path):
         assert set(chosen["offset"]) == {0}
         assert len(queue.identities) == len(chosen) == (rows["offset"].eq(0) & rows["group"].eq(group)).sum()
         assert chosen["id"].is_unique
+
+
+def test_solutions_come_evenly_and_no_two_are_of_one_person(sets, run, tmp_path):
+    rows = run()
+    latents = rows[[column for column in rows if column.startswith("latent_")]]
+    found = pd.concat([latents, 0.999 * latents + 0.001], ignore_index=True)
+    found["lightness"] = np.tile(np.linspace(-1, 1, 40), 2)
+    (tmp_path / "run" / "search").mkdir()
+    found.to_parquet(tmp_path / "run" / "search" / "reservoir.parquet")
+    write_json(tmp_path / "run" / "dataset" / "flatten.json", {"cuts": {"lightness": [-0.5, 0.5]}})
+    queues = arms_of(sets, tmp_path).queues("qdgs", 6)
+    assert [queue.wanted for queue in queues] == [2, 2, 2]
+    taken = torch.cat([identity for queue in queues for identity in queue.identities])
+    cosines = functional.cosine_similarity(taken[:, None], taken[None], dim=2).fill_diagonal_(0)
+    assert cosines.max() < 0.5
+    for queue, (low, high) in zip(queues, [(-1, -0.5), (0.5, 1), (-0.5, 0.5)], strict=True):
+        assert rows_of(torch.cat(list(queue.identities)), found)["lightness"].between(low, high).all()
+
+
+def test_whoever_is_taken_first_keeps_others_away():
+    arms = importlib.import_module("recognition_arms")
+    latents = np.array([[1, 0], [0.9, 0.1], [0, 2], [0.1, 1], [-1, 0]], np.float32)
+    assert arms.apart(latents, np.arange(5)).tolist() == [0, 2, 4]
+    assert arms.apart(latents, np.array([1, 0, 3, 2, 4])).tolist() == [1, 3, 4]
 
 
 def test_an_identity_of_the_paper_is_a_cluster_within_a_group(sets, run, tmp_path):

@@ -45,8 +45,6 @@ APART = 0.5
 average, and the nearest of thousands of random samples 0.5."""
 AT_ONCE = 512
 DRAWN_AT_ONCE = 256
-SPARE = 2
-"""Random identities for each that is wanted: of some too few images stay in their group."""
 MOST_DRAWS = 200_000
 OF_SAMPLES, OF_ELITES, OF_SOLUTIONS = 4, 5, 7
 """Indices of a seed's streams."""
@@ -97,10 +95,10 @@ class Arms:
         if arm == "random":
             return [Queue(arm, identities, self.generator.sample_latents(identities, rng).split(1))]
         if arm == "random-gated":
-            return [Queue(arm, identities, self._samples(SPARE * identities, None, rng))]
+            return [Queue(arm, identities, self._samples(identities, None, rng))]
         if arm == "random-even":
             return [
-                Queue(f"{arm}, {group}", wanted, self._samples(SPARE * wanted, group, rng))
+                Queue(f"{arm}, {group}", wanted, self._samples(wanted, group, rng))
                 for group, wanted in _quotas(GROUPS, identities)
             ]
         if not self.run:

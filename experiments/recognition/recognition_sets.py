@@ -45,7 +45,7 @@ class Sizes:
 
     Attributes:
         pool: Random latents of a seed that are judged, for its real set and pairs.
-        pretrain: Identities and images of each to pre-train on, and candidates rendered of each.
+        pretrain: Identities and images of each to pre-train on.
         real: Identities and images of each of the biased set, and candidates rendered of each.
         skew: Identities of every other group for each of the rarest.
         test: Identities of each group that pairs are made of, candidates rendered of each, and images kept.
@@ -63,7 +63,7 @@ class Sizes:
     """
 
     pool: int = 8000
-    pretrain: tuple[int, int, int] = (1000, 8, 16)
+    pretrain: tuple[int, int] = (1000, 8)
     real: tuple[int, int, int] = (450, 8, 24)
     skew: int = 7
     test: tuple[int, int, int] = (300, 8, 4)
@@ -83,7 +83,7 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     pool=1000,
-    pretrain=(120, 8, 16),
+    pretrain=(120, 8),
     real=(90, 8, 24),
     test=(40, 6, 4),
     pretrain_epochs=8,
@@ -108,10 +108,6 @@ class Identity:
     pixels: Pixels
     read: np.ndarray
     members: np.ndarray
-
-    def chosen(self, places: np.ndarray) -> "Identity":
-        """Some of its images."""
-        return Identity(self.group, self.pixels[places], self.read[places], self.members[places])
 
 
 @dataclass(frozen=True)
@@ -188,8 +184,8 @@ class Faces:
     def write_pretraining(self, folder: Path, arm: str) -> dict[str, Any]:
         """A set to pre-train on, an arm of `Arms`.
 
-        But in `random`, whose samples are taken as they come, images of an identity are those of its offsets
-        that are read to be of its own group; identities with too few of them are passed over.
+        Images of an identity are taken as they come, in every arm alike: whoever keeps those alone that are
+        read to be of its own group teaches that lightness tells people apart.
 
         Returns:
             `groups`: for each group, and for what cannot be read, identities as judged by the image of their
@@ -202,7 +198,7 @@ class Faces:
         found = [
             identity
             for queue in self.arms.queues(arm, self.sizes.pretrain[0])
-            for identity in self._taken(queue, rng, checked=arm != "random")
+            for identity in self._taken(queue, rng)
         ]
         own = np.array([identity.group for identity in found])
         read = np.concatenate([identity.read for identity in found])
@@ -221,25 +217,15 @@ class Faces:
         numbers = np.arange(len(found))[:, None] * (members.max() + 1) + members
         return {"groups": counts, "latents": numbers.ravel().tolist()}
 
-    def _taken(self, queue: Queue, rng: np.random.Generator, *, checked: bool) -> list[Identity]:
-        _, images, candidates = self.sizes.pretrain
-        found: list[Identity] = []
-        rendered_of_each = candidates if checked else images
-        for start in range(0, len(queue.identities), AT_ONCE):
-            some = queue.identities[start : start + AT_ONCE]
-            for identity in self._varied(some, rendered_of_each, rng):
-                stays = np.flatnonzero(identity.read == identity.group)
-                if not checked:
-                    found.append(identity.chosen(np.arange(images)))
-                elif identity.group and len(stays) >= images:
-                    found.append(identity.chosen(stays[:images]))
-            if len(found) >= queue.wanted:
-                return found[: queue.wanted]
-        raise InputError(
-            f"{queue.who}: expected {queue.wanted} identities with at least {images} of "
-            f"{candidates} images that stay in their group, got {len(found)} of {len(queue.identities)}; "
-            "take a run with more images"
-        )
+    def _taken(self, queue: Queue, rng: np.random.Generator) -> Iterator[Identity]:
+        if len(queue.identities) < queue.wanted:
+            raise InputError(
+                f"{queue.who}: expected {queue.wanted} identities, got {len(queue.identities)}; take a run "
+                "with more of them"
+            )
+        for start in range(0, queue.wanted, AT_ONCE):
+            some = queue.identities[start : min(start + AT_ONCE, queue.wanted)]
+            yield from self._varied(some, self.sizes.pretrain[1], rng)
 
     def _varied(
         self, identities: Sequence[Tensor], images: int, rng: np.random.Generator

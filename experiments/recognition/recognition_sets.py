@@ -73,9 +73,9 @@ class Sizes:
     width: int = 16
     embedding: int = 128
     pretrain_epochs: int = 12
-    real_epochs: int = 12
+    real_epochs: int = 39
     pretrain_rate: float = 0.05
-    real_rate: float = 0.02
+    real_rate: float = 0.05
     batch_size: int = 64
     evaluations: int = 20_000
 

@@ -92,7 +92,7 @@ def _difference(row: pd.Series) -> str:
 
 def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
     """Accuracy of each group by what was pre-trained on; a faint mark a seed, a full one their mean."""
-    figure = blank(7.2, 4.2)
+    figure = blank(7.2, 4.4)
     axes: Axes = figure.subplots()
     groups = list(dict.fromkeys(rows["group"]))
     arms = [arm for arm in LOOK if arm in set(rows["pretraining"])]
@@ -126,5 +126,5 @@ def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
     seeds = rows["seed"].nunique()
     sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group" + (f"; {note}" if note else "")
     title(axes, "Verification by apparent lightness, by what was pre-trained on", sizes)
-    figure.legend(loc="outside lower center", ncols=len(arms), frameon=False, fontsize=SMALL)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL)
     return figure

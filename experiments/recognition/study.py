@@ -8,7 +8,7 @@ Narrow IR-18s of equal size are pre-trained on as many images of as many identit
     qdgs           solutions of a qdgs run, as many of each apparent lightness, each another person
     qdgs-elites    every elite of its dataset an identity (on request)
     qdgs-clusters  clusters of these for identities, as the paper has it (on request)
-    none           not pre-trained, and trained on the real set for as many steps as others on both
+    none           not pre-trained: the real set alone, trained on as long as the others do
     pixels         nothing is trained: pixels at 16×16 are compared
 
 Each goes on with the same biased "real" set: held-out latents of the same generator, seven identities of
@@ -67,7 +67,7 @@ ARMS = (*SETS, "none", "pixels")
 FULL_ARMS = ("random", "random-gated", "qdgs", "none", "pixels")
 QUICK_ARMS = ("random", "qdgs", "pixels")
 PIXELS_SIDE = 64
-VERSION = 5
+VERSION = 6
 """Of how sets are made: an older folder's do not go with those of today."""
 COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
 STAND_IN = (
@@ -177,9 +177,7 @@ class Study:
         trained = folder / f"trained-{cell.pretraining}"
         real = self._config(folder / "real", cell.seed, sizes.real_epochs, sizes.real_rate, start=start)
         if cell.pretraining == "none":
-            before = sizes.pretrain[0] * sizes.pretrain[1] * sizes.pretrain_epochs
-            epochs = sizes.real_epochs + round(before / (sizes.real[0] * sizes.real[1]))
-            real = self._config(folder / "real", cell.seed, epochs, sizes.pretrain_rate)
+            real = real.model_copy(update={"pretrained": None})
         else:
             own = folder / f"set-{cell.pretraining}"
             config = self._config(own, cell.seed, sizes.pretrain_epochs, sizes.pretrain_rate)

@@ -334,8 +334,12 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
     purity = pd.read_csv(tmp_path / "out" / "purity.csv")
     assert purity["embedding"].tolist() == ["pixels", "recogniser"] * 2 + ["pixels"] * 2 + ["recogniser"] * 2
     assert purity["compared"].tolist()[-4:] == ["images", "latents"] * 2
-    # 12 × 4 images before, as 48 / 60 of an epoch of the real set
-    assert load_recognition(tmp_path / "out" / "seed-0" / "trained-none" / "config.yaml").training.epochs == 2
+    alone, after = (
+        load_recognition(tmp_path / "out" / "seed-0" / f"trained-{arm}" / "config.yaml")
+        for arm in ("none", "qdgs")
+    )
+    assert alone == after.model_copy(update={"pretrained": None})
+    assert after.pretrained == str(tmp_path / "out" / "seed-0" / "pretrained-qdgs")
     after = pd.read_csv(tmp_path / "out" / "results.csv")
     before = after[after["pretraining"].isin(["random", "qdgs", "pixels"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(before, rows, check_exact=False)

@@ -36,6 +36,9 @@ from qdgs.recognition.augmentation import Pixels
 from qdgs.recognition.samples import rendered
 from qdgs.search.loop import illuminate
 from qdgs.search.state import Search
+from qdgs.stages.flatten import FLATTEN
+from qdgs.stages.frames import read_frame
+from qdgs.stages.search import RESERVOIR
 
 GENERATOR = "dcgan-digiface"
 GROUPS = ("dark", "medium", "light")
@@ -178,16 +181,17 @@ def solutions(run: Path) -> pd.DataFrame:
     """Latents of a run's reservoir, and how light its guide takes each to be: cut where the dataset is.
 
     Raises:
-        InputError: It is no run of this generator with groups of lightness, or is not flattened.
+        InputError: It is no run of this generator with groups of lightness, or lacks its reservoir.
+        CorruptFileError: That is damaged.
     """
     elites(run)  # refuses other runs
-    found = pd.read_parquet(run / "search" / "reservoir.parquet")
-    cuts = read_json(run / "dataset" / "flatten.json")["cuts"][LIGHTNESS.removeprefix("group_")]
+    found = read_frame(run / RESERVOIR, "search")
+    cuts = read_json(run / FLATTEN)["cuts"][LIGHTNESS.removeprefix("group_")]
     return found.assign(**{LIGHTNESS: np.array(GROUPS)[np.digitize(found["lightness"].to_numpy(), cuts)]})
 
 
 def apart(latents: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Rows of latents `(n, latent_dim)`, taken in an order unless one taken before is of the same person."""
+    """Rows of latents `(n, latent_dim)`, taken in an order `(n,)` unless one before is of the same person."""
     units = latents / np.linalg.norm(latents, axis=1, keepdims=True)
     kept: list[int] = []
     for start in range(0, len(order), AT_ONCE):

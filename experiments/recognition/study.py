@@ -54,7 +54,9 @@ from qdgs.recognition.train_run import train_recogniser
 from qdgs.recognition.verification import Verification, squared_distances, verify_distances
 from qdgs.recognition_config import RecognitionConfig, parse_recognition
 from qdgs.report.style import save
-from recognition_arms import GROUPS, elites
+from qdgs.stages.flatten import MANIFEST
+from qdgs.stages.search import RESERVOIR
+from recognition_arms import GROUPS, solutions
 from recognition_purity import purities
 from recognition_sets import FULL, QUICK, Faces, Sizes
 from recognition_summary import draw_study, intervals, verdict
@@ -255,9 +257,10 @@ def by_pixels(pairs: Pairs, seed: int) -> Verification:
 
 
 def _contents(run: Path) -> str:
-    """What a run's dataset is, which can be taken."""
-    elites(run)
-    return hashlib.sha256((run / "dataset" / "manifest.parquet").read_bytes()).hexdigest()
+    """What a run's dataset and reservoir are, which can be taken."""
+    solutions(run)
+    files = [run / name for name in (MANIFEST, RESERVOIR)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def known_rows(path: Path) -> pd.DataFrame:

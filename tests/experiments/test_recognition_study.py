@@ -20,6 +20,7 @@ from qdgs.recognition.bins import read_bin
 from qdgs.recognition.images import read_identities
 from qdgs.recognition.pairs import decoded
 from qdgs.recognition_config import load_recognition
+from qdgs.stages.frames import write_frame
 
 RECOGNITION = Path(__file__).parents[2] / "experiments" / "recognition"
 
@@ -215,14 +216,21 @@ def test_elites_come_evenly_from_a_runs_groups(sets, run, tmp_path):
         assert chosen["id"].is_unique
 
 
-def test_solutions_come_evenly_and_no_two_are_of_one_person(sets, run, tmp_path):
-    rows = run()
+def searched(folder, rows):
+    """Leaves a reservoir of every latent twice, nearly, from dark to light."""
     latents = rows[[column for column in rows if column.startswith("latent_")]]
     found = pd.concat([latents, 0.999 * latents + 0.001], ignore_index=True)
     found["lightness"] = np.tile(np.linspace(-1, 1, 40), 2)
-    (tmp_path / "run" / "search").mkdir()
-    found.to_parquet(tmp_path / "run" / "search" / "reservoir.parquet")
-    write_json(tmp_path / "run" / "dataset" / "flatten.json", {"cuts": {"lightness": [-0.5, 0.5]}})
+    write_frame(folder / "search" / "reservoir.parquet", found)
+    write_json(folder / "dataset" / "flatten.json", {"cuts": {"lightness": [-0.5, 0.5]}})
+    return found
+
+
+def test_solutions_come_evenly_and_no_two_are_of_one_person(sets, run, tmp_path):
+    rows = run()
+    with pytest.raises(InputError, match=r"reservoir.parquet: expected a file, got none; run qdgs search"):
+        arms_of(sets, tmp_path).queues("qdgs", 6)
+    found = searched(tmp_path / "run", rows)
     queues = arms_of(sets, tmp_path).queues("qdgs", 6)
     assert [queue.wanted for queue in queues] == [2, 2, 2]
     taken = torch.cat([identity for queue in queues for identity in queue.identities])
@@ -345,7 +353,7 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
     pd.testing.assert_frame_equal(before, rows, check_exact=False)
     with pytest.raises(InputError, match=r"expected a qdgs run with a dataset, got no dataset/manifest"):
         study.main([*arguments, "--run", str(tmp_path)])
-    run()
+    searched(tmp_path / "run", run())
     with pytest.raises(InputError, match="with other sizes or another run"):
         study.main([*arguments, "--run", str(tmp_path / "run")])
 

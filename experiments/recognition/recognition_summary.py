@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from qdgs.fairness.classification import paired_interval
 from qdgs.report.style import DATASET, FAINT, RANDOM, SMALL, TARGET, blank, tidy, title
@@ -33,12 +34,15 @@ LOOK = {
     "pixels": (FAINT, "x", "pixels, nothing trained"),
 }
 ALLOWED_LOSS = 0.005
+PRETRAINING, REAL = "pre-training", "real set"
+"""After which training something was verified."""
+HEADINGS = {PRETRAINING: "Verification after pre-training", REAL: "… and after the biased real set"}
 
 
-def intervals(rows: pd.DataFrame) -> pd.DataFrame:
+def intervals(rows: pd.DataFrame, after: str = REAL) -> pd.DataFrame:
     """Differences between arms over the seeds that both have, with 95 % intervals (Student's t).
 
-    Columns: comparison, group, seeds, one, other, difference, low, high; no interval for one seed.
+    Columns: after, comparison, group, seeds, one, other, difference, low, high; no interval for one seed.
     """
     table = []
     for group, part in rows.groupby("group", sort=False):
@@ -51,35 +55,39 @@ def intervals(rows: pd.DataFrame) -> pd.DataFrame:
                 found = paired_interval(pairs[one], pairs[other])
                 means = pairs.mean()
                 name = f"{one} − {other}"
-                table.append(
-                    (name, group, len(pairs), means[one], means[other], found.value, found.low, found.high)
-                )
-    columns = ["comparison", "group", "seeds", "one", "other", "difference", "low", "high"]
+                numbers = (means[one], means[other], found.value, found.low, found.high)
+                table.append((after, name, group, len(pairs), *numbers))
+    columns = ["after", "comparison", "group", "seeds", "one", "other", "difference", "low", "high"]
     return pd.DataFrame(table, columns=columns)
 
 
 def verdict(table: pd.DataFrame, rarest: str) -> Iterator[str]:
     """Whether the qdgs set did what it should, and what of it is the gate's doing, a sentence each."""
-    part = table[table["comparison"] == "qdgs − random"].set_index("group")
-    if rarest in part.index:
-        row = part.loc[rarest]
-        raised = "raises" if row["low"] > 0 else "lowers" if row["high"] < 0 else "is not seen to change"
-        yield (
-            f"Pre-training on the qdgs set {raised} accuracy on the rarest group ({rarest}): "
-            f"{_difference(row)}."
-        )
-    gated = table[table["comparison"] == "qdgs − random-gated"].set_index("group")
-    if rarest in gated.index:
-        yield (f"Against random samples that pass a gate: {_difference(gated.loc[rarest])}.")
-    if "all" in part.index:
-        row = part.loc["all"]
-        kept = "at most" if row["difference"] >= -ALLOWED_LOSS else "more than"
-        settled = row["low"] >= -ALLOWED_LOSS or row["high"] < -ALLOWED_LOSS
-        interval = f" [{row['low']:+.4f}, {row['high']:+.4f}]" if row["seeds"] > 1 else ""
+    table = table.set_index(["after", "comparison", "group"]).sort_index()
+
+    def row(after: str, other: str, group: str) -> pd.Series | None:
+        key = (after, f"qdgs − {other}", group)
+        return table.loc[key] if key in table.index else None
+
+    for after in (PRETRAINING, REAL):
+        if (found := row(after, "random", rarest)) is not None:
+            raised = (
+                "raises" if found["low"] > 0 else "lowers" if found["high"] < 0 else "is not seen to change"
+            )
+            yield (
+                f"After the {after} the qdgs set {raised} accuracy on the rarest group ({rarest}), against "
+                f"random samples: {_difference(found)}."
+            )
+        if (found := row(after, "random-gated", rarest)) is not None:
+            yield f"Against random samples that pass a gate: {_difference(found)}."
+    if (found := row(REAL, "random", "all")) is not None:
+        kept = "at most" if found["difference"] >= -ALLOWED_LOSS else "more than"
+        settled = found["low"] >= -ALLOWED_LOSS or found["high"] < -ALLOWED_LOSS
+        interval = f" [{found['low']:+.4f}, {found['high']:+.4f}]" if found["seeds"] > 1 else ""
         doubt = "" if settled else ", which is not settled"
         yield (
-            f"Over all pairs accuracy changes by {row['difference']:+.4f}{interval}: {kept} half a point is "
-            f"lost{doubt}."
+            f"Over all pairs accuracy changes by {found['difference']:+.4f}{interval}: {kept} half a point "
+            f"is lost{doubt}."
         )
 
 
@@ -90,41 +98,43 @@ def _difference(row: pd.Series) -> str:
     return f"{row['difference']:+.4f}, [{row['low']:+.4f}, {row['high']:+.4f}]{clear}"
 
 
-def draw_study(rows: pd.DataFrame, rarest: str, note: str) -> Figure:
-    """Accuracy of each group by what was pre-trained on; a faint mark a seed, a full one their mean."""
-    figure = blank(7.2, 4.4)
-    axes: Axes = figure.subplots()
+def draw_study(rows: dict[str, pd.DataFrame], rarest: str, note: str) -> Figure:
+    """Accuracy of each group by what was pre-trained on, a panel for each training that was verified after.
+
+    A faint mark is a seed, a full one their mean.
+    """
+    rows = {after: own for after, own in rows.items() if len(own)}
+    last = rows[REAL]
+    pairs = ", ".join(f"{n:,}" for n in sorted(last.loc[last["group"] != "all", "n"].unique()))
+    seeds = last["seed"].nunique()
+    sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group" + (f"; {note}" if note else "")
+    arms = [arm for arm in LOOK if arm in set(last["pretraining"])]
+    figure = blank(9.6, 4.6)
+    for axes, (after, own) in zip(
+        figure.subplots(1, len(rows), sharey=True, squeeze=False)[0], rows.items(), strict=True
+    ):
+        _panel(axes, own, arms, rarest)
+        title(axes, HEADINGS[after], sizes if after == REAL else "nothing else seen")
+    marks = [
+        Line2D([], [], color=color, marker=marker, markersize=8, linestyle="", label=label)
+        for color, marker, label in (LOOK[arm] for arm in arms)
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(arms), frameon=False, fontsize=SMALL)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, arms: list[str], rarest: str) -> None:
     groups = list(dict.fromkeys(rows["group"]))
-    arms = [arm for arm in LOOK if arm in set(rows["pretraining"])]
     for place, arm in enumerate(arms):
-        color, marker, label = LOOK[arm]
+        color, marker, _ = LOOK[arm]
         shift = (place - (len(arms) - 1) / 2) * 0.16
+        own = rows[rows["pretraining"] == arm]
         for x, group in enumerate(groups):
-            values = rows[(rows["pretraining"] == arm) & (rows["group"] == group)]["accuracy"]
-            axes.plot(
-                np.full(len(values), x + shift),
-                values,
-                marker,
-                color=color,
-                alpha=0.35,
-                markersize=4,
-                linestyle="",
-            )
-            axes.plot(
-                [x + shift],
-                [values.mean()],
-                marker,
-                color=color,
-                markersize=8,
-                label=label if x == 0 else None,
-            )
-    names = [f"{group}\n(rarest)" if group == rarest else group for group in groups]
-    axes.set_xticks(range(len(groups)), names)
+            values = own.loc[own["group"] == group, "accuracy"]
+            if len(values):
+                where = np.full(len(values), x + shift)
+                axes.plot(where, values, marker, color=color, alpha=0.35, markersize=4, linestyle="")
+                axes.plot(where[:1], [values.mean()], marker, color=color, markersize=8)
+    axes.set_xticks(range(len(groups)), [f"{g}\n(rarest)" if g == rarest else g for g in groups])
     axes.set_ylabel("verification accuracy", fontsize=SMALL)
     tidy(axes, grid="y")
-    pairs = ", ".join(f"{n:,}" for n in sorted(rows.loc[rows["group"] != "all", "n"].unique()))
-    seeds = rows["seed"].nunique()
-    sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group" + (f"; {note}" if note else "")
-    title(axes, "Verification by apparent lightness, by what was pre-trained on", sizes)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL)
-    return figure

@@ -20,9 +20,11 @@ every other group for one of the rarest. They are verified on held-out pairs, ba
 
 The last takes minutes: a search guided by pixels stands in for RUN. With several runs seed i takes run i, and
 begins again with the first when they are used up. OUT/results.csv has a row for each pretraining, seed and
-group, and one for all pairs; a second call does what is missing. Beside it lie intervals.csv, accuracy.png,
-sets.csv (groups of what was pre-trained on), purity.csv (whether its identities hold), and all that was made
-on the way, each recogniser with its verification.
+group, and one for all pairs; pretrained.csv has the same before the real set, when a recogniser has seen
+nothing else than what it was pre-trained on. A second call does what is missing; more seeds, and runs for
+them, can be added. Beside these lie intervals.csv, accuracy.png, sets.csv (groups of what was pre-trained
+on), purity.csv (whether its identities hold), and all that was made on the way, each recogniser with its
+verification.
 """
 
 import argparse
@@ -44,7 +46,7 @@ import pandas as pd
 import torch
 
 from qdgs.errors import InputError, QdgsError
-from qdgs.files import fingerprint, read_json, write_json, write_text
+from qdgs.files import read_json, write_json, write_text
 from qdgs.randomness import Stream, stream
 from qdgs.recognition.benchmark import ALL, Benchmark, group_table, verify_run
 from qdgs.recognition.bins import read_bin
@@ -59,7 +61,7 @@ from qdgs.stages.search import RESERVOIR
 from recognition_arms import GROUPS, solutions
 from recognition_purity import purities
 from recognition_sets import FULL, QUICK, Faces, Sizes
-from recognition_summary import draw_study, intervals, verdict
+from recognition_summary import PRETRAINING, REAL, draw_study, intervals, verdict
 
 SETS = ("random", "random-gated", "random-even", "qdgs", "qdgs-elites", "qdgs-clusters")
 """What can be pre-trained on."""
@@ -71,6 +73,7 @@ QUICK_ARMS = ("random", "qdgs", "pixels")
 PIXELS_SIDE = 64
 VERSION = 6
 """Of how sets are made: an older folder's do not go with those of today."""
+RESULTS, PRETRAINED = "results.csv", "pretrained.csv"
 COLUMNS = ["pretraining", "seed", "group", "accuracy", "n"]
 STAND_IN = (
     "qdgs: no run was given, so its set comes from a short search whose guide is the luminance of pixels, "
@@ -112,29 +115,32 @@ class Study:
         """Everything that is made for a seed."""
         return self.out / f"seed-{seed}"
 
-    def check(self) -> None:
-        """Refuse a folder with results of other sizes or another run.
+    def check(self, seeds: int) -> None:
+        """Refuse a folder with results of other sizes, or of other runs.
 
         Raises:
             InputError: It holds those.
         """
-        path = self.out / "study.json"
         told = {
             "version": VERSION,
-            "sizes": json.loads(json.dumps(asdict(self.sizes))),
+            "sizes": asdict(self.sizes),
             "training": self._config(Path("folder"), 0, 1, 1.0).model_dump(mode="json"),
-            "runs": None if self.takes_no_run else [_contents(run) for run in self.runs],
         }
-        known = read_json(path) if path.exists() else told
-        if known.get("runs") is None:  # no arm of a run has been done
-            known = {**known, "runs": told["runs"]}
-        elif self.takes_no_run:
-            told["runs"] = known["runs"]
-        if fingerprint(known) != fingerprint(told):
+        self._same(self.out / "study.json", told, "with other sizes")
+        if not self.takes_no_run:
+            contents = [_contents(run) for run in self.runs] or [None]
+            for seed in range(seeds):
+                run = {"contents": contents[seed % len(contents)]}
+                self._same(self.seed_folder(seed) / "run.json", run, "that took another run")
+
+    def _same(self, path: Path, told: Any, otherwise: str) -> None:
+        told = json.loads(json.dumps(told))
+        if path.exists() and read_json(path) != told:
             raise InputError(
-                f"{self.out}: expected a new folder or one of this study, got one with other sizes or "
-                "another run; choose another --out"
+                f"{path.parent}: expected a new folder or one of this study, got one {otherwise}; choose "
+                "another --out"
             )
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, told)
 
     def prepare(self, seed: int, arms: Sequence[str]) -> None:
@@ -161,18 +167,19 @@ class Study:
         ]
         return pd.DataFrame(rows, columns=["pretraining", "seed", "group", "identities", "images"])
 
-    def train(self, cell: Cell) -> list[dict[str, Any]]:
-        """Train one recogniser, verify it, and give its rows."""
+    def train(self, cell: Cell) -> dict[str, list[dict[str, Any]]]:
+        """Train one recogniser, verify it, and give its rows: of results, and of what was pre-trained."""
         folder = self.seed_folder(cell.seed)
         pairs = read_bin(folder / "pairs.bin").grouped(read_groups(folder / "pairs.csv"))
         if cell.pretraining == "pixels":
-            result = by_pixels(pairs, cell.seed)
-        else:
-            self._train(cell, folder)
-            run = folder / f"trained-{cell.pretraining}"
-            result = verify_run(run, Benchmark("pairs", pairs), device=self.device)
-        table = group_table(result)[["group", "accuracy", "n"]]
-        return [{**asdict(cell), **row} for row in table.to_dict("records")]
+            return {RESULTS: _rows(cell, by_pixels(pairs, cell.seed))}
+        self._train(cell, folder)
+        runs = {PRETRAINED: f"pretrained-{cell.pretraining}", RESULTS: f"trained-{cell.pretraining}"}
+        return {
+            name: _rows(cell, verify_run(folder / run, Benchmark("pairs", pairs), device=self.device))
+            for name, run in runs.items()
+            if (folder / run).is_dir()
+        }
 
     def _train(self, cell: Cell, folder: Path) -> None:
         start, sizes = folder / f"pretrained-{cell.pretraining}", self.sizes
@@ -214,10 +221,11 @@ class Study:
         )  # fmt: skip
 
 
-def carry_out(study: Study, seeds: int, arms: Sequence[str], workers: int) -> pd.DataFrame:
-    """Do what is missing, and return all rows."""
-    study.check()
-    rows = known_rows(study.out / "results.csv")
+def carry_out(study: Study, seeds: int, arms: Sequence[str], workers: int) -> None:
+    """Do what is missing."""
+    study.check(seeds)
+    rows = known_rows(study.out / RESULTS)
+    known_rows(study.out / PRETRAINED)
     if not study.runs and OF_RUNS & set(arms):
         print(STAND_IN, flush=True)
     for seed in range(seeds):
@@ -231,9 +239,9 @@ def carry_out(study: Study, seeds: int, arms: Sequence[str], workers: int) -> pd
         Cell(arm, seed) for seed, arm in itertools.product(range(seeds), arms) if (arm, seed) not in done
     ]
     for cell, found, seconds in _trained(study, missing, workers):
-        rows = write_rows(study.out / "results.csv", rows, found)
-        print(_line(cell, found, seconds), flush=True)
-    return rows
+        for name, own in found.items():  # results last: they tell what is done
+            add_rows(study.out / name, cell, own)
+        print(_line(cell, found[RESULTS], seconds), flush=True)
 
 
 def _trained(study: Study, cells: Sequence[Cell], workers: int) -> Any:
@@ -242,10 +250,15 @@ def _trained(study: Study, cells: Sequence[Cell], workers: int) -> Any:
         yield from parallel(joblib.delayed(_train)(study, cell) for cell in cells)
 
 
-def _train(study: Study, cell: Cell) -> tuple[Cell, list[dict[str, Any]], float]:
+def _train(study: Study, cell: Cell) -> tuple[Cell, dict[str, list[dict[str, Any]]], float]:
     begun = time.monotonic()
     torch.set_num_threads(1)
     return cell, study.train(cell), time.monotonic() - begun
+
+
+def _rows(cell: Cell, result: Verification) -> list[dict[str, Any]]:
+    table = group_table(result)[["group", "accuracy", "n"]]
+    return [{**asdict(cell), **row} for row in table.to_dict("records")]
 
 
 def by_pixels(pairs: Pairs, seed: int) -> Verification:
@@ -280,14 +293,15 @@ def known_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
-def write_rows(path: Path, rows: pd.DataFrame, found: list[dict[str, Any]]) -> pd.DataFrame:
-    """Add a recogniser's rows; the file is replaced as a whole."""
-    rows = pd.DataFrame([*rows.to_dict("records"), *found], columns=COLUMNS)
+def add_rows(path: Path, cell: Cell, found: list[dict[str, Any]]) -> None:
+    """Put a recogniser's rows into a file, which is replaced as a whole."""
+    known = known_rows(path)
+    others = known[(known["pretraining"] != cell.pretraining) | (known["seed"] != cell.seed)]
+    rows = pd.DataFrame([*others.to_dict("records"), *found], columns=COLUMNS)
     order = {"pretraining": ARMS.index, "group": [*GROUPS, ALL].index, "seed": int}
     keys = pd.DataFrame({column: rows[column].map(key) for column, key in order.items()})
-    rows = rows.loc[keys.sort_values(["pretraining", "seed", "group"]).index].reset_index(drop=True)
+    rows = rows.loc[keys.sort_values(["pretraining", "seed", "group"]).index]
     write_text(path, rows.to_csv(index=False, float_format="%.6g"))
-    return rows
 
 
 def _line(cell: Cell, found: list[dict[str, Any]], seconds: float) -> str:
@@ -328,8 +342,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     takes_no_run = not OF_RUNS & set(given.arms)
     study = Study(QUICK if given.quick else FULL, given.out.resolve(), runs, given.device, takes_no_run)
     seeds = given.seeds or (1 if given.quick else 3)
-    rows = carry_out(study, seeds, given.arms, given.workers)
-    table = intervals(rows)
+    carry_out(study, seeds, given.arms, given.workers)
+    rows = {
+        PRETRAINING: known_rows(study.out / PRETRAINED).astype({"seed": int}),
+        REAL: known_rows(study.out / RESULTS),
+    }
+    table = pd.concat([intervals(own, after) for after, own in rows.items()], ignore_index=True)
     write_text(study.out / "intervals.csv", table.to_csv(index=False, float_format="%.6g"))
     print(table.to_string(index=False, float_format="{:.4f}".format))
     pure = purities(study.out, SETS)

@@ -324,6 +324,13 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
     assert rows["accuracy"].between(0, 1).all()
     whole = rows[rows["group"] == "all"]["n"].unique()
     assert whole == rows[(rows["pretraining"] == "qdgs") & (rows["group"] != "all")]["n"].sum()
+    before = pd.read_csv(tmp_path / "out" / "pretrained.csv")
+    assert before.groupby("pretraining").size().to_dict() == {"qdgs": 4, "random": 4}
+    trained = rows[rows["pretraining"] != "pixels"].reset_index(drop=True)
+    assert (before["n"] == trained["n"]).all()
+    assert (before["accuracy"] != trained["accuracy"]).any()
+    stages = pd.read_csv(tmp_path / "out" / "intervals.csv")["after"].value_counts()
+    assert stages.to_dict() == {"pre-training": 4, "real set": 4}
     sets = pd.read_csv(tmp_path / "out" / "sets.csv")
     assert sets.groupby("pretraining")["identities"].sum().to_dict() == {"qdgs": 12, "random": 12}
     assert sets.groupby("pretraining")["images"].sum().to_dict() == {"qdgs": 48, "random": 48}
@@ -349,13 +356,39 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
     assert alone == after.model_copy(update={"pretrained": None})
     assert after.pretrained == str(tmp_path / "out" / "seed-0" / "pretrained-qdgs")
     after = pd.read_csv(tmp_path / "out" / "results.csv")
-    before = after[after["pretraining"].isin(["random", "qdgs", "pixels"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(before, rows, check_exact=False)
+    kept = after[after["pretraining"].isin(["random", "qdgs", "pixels"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, rows, check_exact=False)
+    again = pd.read_csv(tmp_path / "out" / "pretrained.csv")
+    assert len(again) == 12
+    kept = again[again["pretraining"] != "qdgs-clusters"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before, check_exact=False)
     with pytest.raises(InputError, match=r"expected a qdgs run with a dataset, got no dataset/manifest"):
         study.main([*arguments, "--run", str(tmp_path)])
     searched(tmp_path / "run", run())
-    with pytest.raises(InputError, match="with other sizes or another run"):
+    with pytest.raises(InputError, match=r"seed-0: expected .* got one that took another run"):
         study.main([*arguments, "--run", str(tmp_path / "run")])
+
+
+def test_a_folder_takes_more_runs_and_seeds_but_no_others(study, run, tmp_path):
+    rows = run()
+    for name in ("first", "second"):
+        searched(tmp_path / "run", rows)
+        (tmp_path / "run").rename(tmp_path / name)
+        rows = run(group_age=[name] * 40)
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def checked(*runs, seeds, takes_no_run=False):
+        study.Study(study.QUICK, tmp_path / "out", runs, "cpu", takes_no_run).check(seeds)
+
+    checked(first, seeds=1)
+    checked(first, second, seeds=2)
+    checked(second, seeds=2, takes_no_run=True)
+    with pytest.raises(InputError, match=r"seed-0: expected .* got one that took another run"):
+        checked(second, seeds=2)
+    with pytest.raises(InputError, match=r"seed-1: expected .* got one that took another run"):
+        checked(first, seeds=2)
+    with pytest.raises(InputError, match="got one with other sizes"):
+        study.Study(study.FULL, tmp_path / "out", (first,), "cpu").check(1)
 
 
 def test_what_the_study_says_follows_from_its_rows():
@@ -370,17 +403,21 @@ def test_what_the_study_says_follows_from_its_rows():
         columns=["pretraining", "seed", "group", "accuracy", "n"],
     )
     rows.loc[(rows["pretraining"] == "qdgs") & (rows["seed"] == 2), "accuracy"] += 0.001
-    table = summary.intervals(rows).set_index("group")
-    assert table.loc["light", "difference"] == pytest.approx(0.04 + 0.001 / 3)
-    assert table.loc["light", "low"] > 0
-    first, second = summary.verdict(table.reset_index(), "light")
+    table = summary.intervals(rows)
+    light = table.set_index("group").loc["light"]
+    assert light["difference"] == pytest.approx(0.04 + 0.001 / 3)
+    assert light["low"] > 0
+    first, second = summary.verdict(table, "light")
     assert first.startswith(
-        "Pre-training on the qdgs set raises accuracy on the rarest group (light): +0.0403, [+0.0"
+        "After the real set the qdgs set raises accuracy on the rarest group (light), against random "
+        "samples: +0.0403, [+0.0"
     )
     assert second.startswith("Over all pairs accuracy changes by +0.0023 [+0.0009, +0.0038]: at most half")
     assert second.endswith("is lost.")
-    worse = table.reset_index().assign(difference=-0.02, low=-0.05, high=0.01)
-    first, second = summary.verdict(worse, "light")
+    worse = table.assign(difference=-0.02, low=-0.05, high=0.01)
+    before = summary.intervals(rows, summary.PRETRAINING)
+    alone, first, second = summary.verdict(pd.concat([worse, before]), "light")
+    assert alone.startswith("After the pre-training the qdgs set raises accuracy on the rarest group")
     assert "is not seen to change" in first
     assert "which holds 0" in first
     assert second == (

@@ -72,9 +72,9 @@ class Sizes:
     image_size: int = 32
     width: int = 16
     embedding: int = 128
-    pretrain_epochs: int = 12
-    real_epochs: int = 39
-    pretrain_rate: float = 0.05
+    pretrain_epochs: int = 26
+    real_epochs: int = 26
+    pretrain_rate: float = 0.1
     real_rate: float = 0.05
     batch_size: int = 64
     evaluations: int = 20_000

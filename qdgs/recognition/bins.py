@@ -16,11 +16,30 @@ from typing import Any, NoReturn
 from qdgs.errors import InputError
 from qdgs.recognition.pairs import Pairs
 
+HARMLESS = {
+    *("PROTO", "FRAME", "MARK", "STOP"),
+    *("LIST", "EMPTY_LIST", "APPEND", "APPENDS"),
+    *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "NONE"),
+    *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
+}
+"""Operations of a pickle that build and do no more: to hash a few bytes that nest takes forever."""
+NAMING = {"GLOBAL", "INST", "STACK_GLOBAL", "PERSID", "BINPERSID"}
+"""Reading ends at these, in a sentence with what they name; nothing after them is done."""
+
+
+class _OldProtocolError(pickle.UnpicklingError):
+    """Python 3 wrote bytes as a call in protocols 0 to 2."""
+
 
 class _Inert(pickle.Unpickler):
     """Builds tuples, lists, bytes and numbers, and calls nothing."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
+        if (module, name) == ("_codecs", "encode"):
+            raise _OldProtocolError
         raise pickle.UnpicklingError(f"it names {module}.{name}, and may hold nothing that has a name")
 
     def persistent_load(self, pid: Any) -> NoReturn:
@@ -40,12 +59,17 @@ def read_bin(path: Path | str) -> Pairs:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        _check_memo(content)
+        _check_operations(content)
         loaded = _Inert(io.BytesIO(content), encoding="bytes").load()
     except UnicodeDecodeError:
         raise InputError(
             f"{path}: expected a .bin of protocol 2 or later, got one of pickle's first, or a damaged one; "
-            "write it again with protocol 2"
+            "write it again with protocol 4"
+        ) from None
+    except _OldProtocolError:
+        raise InputError(
+            f"{path}: expected a .bin that holds its images as bytes, got one that Python 3 wrote in an old "
+            "protocol, where bytes are a call of _codecs.encode; write it again with protocol 4"
         ) from None
     except Exception as error:  # a damaged pickle makes the unpickler raise whatever it may
         reason = str(error) or type(error).__name__
@@ -61,9 +85,15 @@ def read_bin(path: Path | str) -> Pairs:
     return Pairs.of(list(zip(images[::2], images[1::2], strict=True)), same)
 
 
-def _check_memo(content: bytes) -> None:
-    """A few bytes may ask for a memo of any length; no more is needed than what was done so far."""
+def _check_operations(content: bytes) -> None:
+    """Refuse what takes forever, or all memory: of a memo no more is needed than what was done so far."""
     for done, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if operation.name in NAMING:
+            return
+        if operation.name not in HARMLESS:
+            raise pickle.UnpicklingError(
+                f"its operation {done + 1:,} is {operation.name}, which lists of images and bools do not need"
+            )
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > done:
             raise pickle.UnpicklingError(f"it asks for a memo of {argument:,} at its operation {done + 1:,}")
 

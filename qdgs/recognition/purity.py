@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from qdgs.errors import InputError
 from qdgs.fairness.intervals import Array, Estimate, finite, proportion
 from qdgs.recognition.augmentation import Pixels
-from qdgs.recognition.verification import roc_curve, squared_distances
+from qdgs.recognition.roc import roc_curve
+from qdgs.recognition.verification import squared_distances
 
 THUMB = 16
 CHUNK = 1024

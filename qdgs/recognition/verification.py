@@ -6,7 +6,7 @@ one person's where it lies below a threshold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,48 +23,13 @@ from qdgs.fairness.intervals import (
     percentile_interval,
     wilson_interval,
 )
-
-Bools = NDArray[np.bool_]
+from qdgs.recognition.roc import Bools, Roc, roc_curve
 
 FOLDS = 10
 THRESHOLDS = np.arange(400) * 0.01
 """Thresholds that are tried, as the field's own programs do."""
 FALSE_ACCEPT_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 SHIFT_RESAMPLES = 400
-
-
-@dataclass(frozen=True)
-class Roc:
-    """The trade-off between mistakes, from the strictest threshold on.
-
-    Attributes:
-        thresholds: Ascending; at each, pairs up to and at it are accepted. The first, −∞, accepts none.
-        false_accepts: Share of the different pairs that are accepted.
-        true_accepts: Share of the same pairs that are.
-    """
-
-    thresholds: Array
-    false_accepts: Array
-    true_accepts: Array
-
-    def true_accepts_at(self, false_accept_rate: float) -> float:
-        """Highest share of same pairs accepted with at most this share of the different ones."""
-        return float(self.true_accepts[self.false_accepts <= false_accept_rate].max())
-
-    def equal_error(self) -> tuple[float, float]:
-        """Where as large a share of the same pairs is refused as of the different ones is accepted.
-
-        Returns:
-            Threshold and rate, linear between the two distances around it.
-        """
-        excess = self.false_accepts + self.true_accepts - 1  # grows from −1 to 1
-        after = int(np.argmax(excess >= 0))
-        before = after - 1
-        share = -excess[before] / (excess[after] - excess[before])
-        start = self.thresholds[before] if before else self.thresholds[after]
-        threshold = start + share * (self.thresholds[after] - start)
-        rate = self.false_accepts[before] + share * (self.false_accepts[after] - self.false_accepts[before])
-        return float(threshold), float(rate)
 
 
 @dataclass(frozen=True)
@@ -143,35 +108,13 @@ def squared_distances(first: Array, second: Array) -> Array:
     return distances
 
 
-def roc_curve(distances: Array, same: Bools) -> Roc:
-    """The curve through every distance that occurs.
-
-    Raises:
-        InputError: There are no same pairs, or no different ones.
-    """
-    if same.all() or not same.any():
-        kind = "different" if same.all() else "same"
-        raise InputError(
-            f"pairs: expected same and different ones, got {len(same):,} pairs, none of them {kind}"
-        )
-    order = np.argsort(distances, kind="stable")
-    sorted_distances, sorted_same = distances[order], same[order]
-    last = np.append(np.flatnonzero(np.diff(sorted_distances)), len(order) - 1)
-    accepted = np.cumsum(sorted_same)[last]
-    true_accepts = accepted / same.sum()
-    false_accepts = (last + 1 - accepted) / (~same).sum()
-    return Roc(
-        np.append(-np.inf, sorted_distances[last]),
-        np.append(0.0, false_accepts),
-        np.append(0.0, true_accepts),
-    )
-
-
 def folds_of(same: Bools, groups: NDArray[np.str_] | None = None, folds: int = FOLDS) -> NDArray[np.int64]:
     """Fold of each pair, `(n,)`: runs of consecutive pairs, as even as can be.
 
     Where there are groups, every group's same and different pairs are dealt so, each by themselves: a list
     that is sorted by group would otherwise have groups for folds, and each its threshold from the others.
+    Groups thus change the folds, and accuracies by a little: a benchmark that publishes consecutive runs
+    keeps them where its folds are told beside its groups.
 
     Raises:
         InputError: There are fewer pairs than folds.
@@ -294,8 +237,9 @@ def _by_group(
     resamples: int,
     level: float,
 ) -> dict[str, GroupVerification]:
-    members = _members(same, groups)
-    shifts = _shifts(distances, same, members, rng, min(resamples, SHIFT_RESAMPLES), level)
+    found = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
+    members = _members(same, found)
+    shifts = _shifts(distances, same, found, list(members), rng, min(resamples, SHIFT_RESAMPLES), level)
     result = {}
     for name, rows in members.items():
         roc = roc_curve(distances[rows], same[rows])
@@ -314,9 +258,8 @@ def _by_group(
     return result
 
 
-def _members(same: Bools, groups: NDArray[np.str_]) -> dict[str, NDArray[np.intp]]:
+def _members(same: Bools, found: Mapping[str, NDArray[np.intp]]) -> dict[str, NDArray[np.intp]]:
     """Rows of each group that can be told of: pairs of two groups are as a rule of two persons all."""
-    found = {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
     told = {
         name: rows
         for name, rows in found.items()
@@ -344,31 +287,32 @@ def _own_accuracy(distances: Array, same: Bools, folds: NDArray[np.int64] | None
 def _shifts(
     distances: Array,
     same: Bools,
-    members: Mapping[str, NDArray[np.intp]],
+    groups: Mapping[str, NDArray[np.intp]],
+    told: Sequence[str],
     rng: np.random.Generator,
     resamples: int,
     level: float,
 ) -> dict[str, Estimate]:
-    """Each group's equal-error threshold less that of all pairs together."""
+    """Equal-error thresholds of the groups told of, less that of all pairs, of those left out too."""
 
     def thresholds(chosen: Mapping[str, NDArray[np.intp]]) -> dict[str, float]:
         rows = np.concatenate(list(chosen.values()))
         together = roc_curve(distances[rows], same[rows]).equal_error()[0]
         return {
-            name: roc_curve(distances[part], same[part]).equal_error()[0] - together
-            for name, part in chosen.items()
+            name: roc_curve(distances[chosen[name]], same[chosen[name]]).equal_error()[0] - together
+            for name in told
         }
 
-    value = thresholds(members)
+    value = thresholds(groups)
     # same and different pairs apart, so that every resample has both
-    strata = {name: (rows[same[rows]], rows[~same[rows]]) for name, rows in members.items()}
+    strata = {name: (rows[same[rows]], rows[~same[rows]]) for name, rows in groups.items()}
     draws = [
         thresholds(
             {name: np.concatenate([rng.choice(p, len(p)) for p in parts]) for name, parts in strata.items()}
         )
         for _ in range(resamples)
     ]
-    return {name: percentile_interval(value[name], [draw[name] for draw in draws], level) for name in members}
+    return {name: percentile_interval(value[name], [draw[name] for draw in draws], level) for name in told}
 
 
 def _worst(

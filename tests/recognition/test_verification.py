@@ -1,14 +1,10 @@
-"""The verification against an independent slow version, and against scikit-learn."""
+"""The verification against an independent slow version."""
 
 import itertools
-import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import roc_curve as sklearn_roc
 
 from qdgs.errors import InputError
 from qdgs.fairness.intervals import Estimate
@@ -19,7 +15,6 @@ from qdgs.recognition.verification import (
     _worst,
     folded,
     folds_of,
-    roc_curve,
     squared_distances,
     verify_distances,
 )
@@ -126,41 +121,6 @@ def test_everything_agrees_with_a_slow_version(seed):
     assert told.groups[told.worst_group].accuracy.value == told.worst.value
 
 
-@given(seed=st.integers(0, 10_000), n=st.integers(4, 60), decimals=st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
-def test_the_curve_is_scikit_learns(seed, n, decimals):
-    rng = np.random.default_rng(seed)
-    distances = rng.uniform(0, 4, n).round(decimals)  # with ties
-    same = np.append([True, False], rng.random(n - 2) < 0.5)
-    curve = roc_curve(distances, same)
-    false, true, thresholds = sklearn_roc(same, -distances, drop_intermediate=False)
-    np.testing.assert_allclose(curve.false_accepts, false, atol=1e-12)
-    np.testing.assert_allclose(curve.true_accepts, true, atol=1e-12)
-    np.testing.assert_allclose(curve.thresholds[1:], -thresholds[1:], atol=1e-12)
-
-
-def test_equal_error_lies_where_normal_distances_cross():
-    # same ~ N(1, 0.3), different ~ N(2, 0.3): both mistakes are Φ(−0.5/0.3) at 1.5
-    rng = np.random.default_rng(0)
-    distances = np.concatenate([rng.normal(1, 0.3, 40_000), rng.normal(2, 0.3, 40_000)])
-    same = np.arange(80_000) < 40_000
-    threshold, rate = roc_curve(distances, same).equal_error()
-    assert threshold == pytest.approx(1.5, abs=0.01)
-    assert rate == pytest.approx(0.5 * math.erfc(0.5 / 0.3 / math.sqrt(2)), abs=0.003)
-
-
-@given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
-def test_at_equal_error_both_mistakes_are_that_large_up_to_one_pair(seed):
-    rng = np.random.default_rng(seed)
-    distances = rng.uniform(0, 4, 50)
-    same = np.arange(50) < 20
-    threshold, rate = roc_curve(distances, same).equal_error()
-    refused, accepted = (distances[same] > threshold).mean(), (distances[~same] <= threshold).mean()
-    assert abs(refused - rate) <= 1 / 20 + 1e-9
-    assert abs(accepted - rate) <= 1 / 20 + 1e-9
-
-
 def test_thresholds_come_from_the_other_folds():
     # the first fold's distances lie elsewhere; a threshold that had seen them would tell all of them right
     distances = np.tile([0.5, 1.5], 50)
@@ -200,6 +160,19 @@ def test_a_shifted_group_is_found_with_its_shift():
     assert shifts["far"].value - shifts["near"].value == pytest.approx(0.4, abs=0.03)
     assert shifts["far"].low > 0 > shifts["near"].high
     assert all(group.own_accuracy > group.accuracy.value for group in told.groups.values())
+
+
+def test_a_shift_is_from_the_threshold_of_all_pairs_also_of_groups_left_out():
+    rng = np.random.default_rng(0)
+    same = np.concatenate([np.tile([True, False], 200), np.zeros(600, bool)])
+    groups = np.repeat(["F", "M", "F and M"], [200, 200, 600])
+    distances = rng.normal(np.where(same, 1.0, 1.6), 0.3) + np.where(groups == "F and M", 0.3, 0.0)
+    told = verify_distances(distances, same, groups, rng=np.random.default_rng(1), resamples=100)
+    assert told.left_out == ("F and M",)
+    for group in told.groups.values():
+        shift = group.threshold_shift
+        assert shift.value == pytest.approx(group.equal_error_threshold - told.equal_error_threshold)
+        assert shift.low < shift.value < shift.high
 
 
 def test_intervals_of_accuracy_are_those_of_resampled_pairs():

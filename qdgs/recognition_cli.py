@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from qdgs.console import progress_bar
+from qdgs.errors import InputError
 from qdgs.options import Config, Device, Log, Out, RunFolder, Set, device_of
 
 recognition = typer.Typer(
@@ -74,7 +75,9 @@ def recognition_verify(
         list[Path], typer.Argument(metavar="FILE...", help="A .bin or a list.", show_default=False)
     ],
     images: Annotated[Path | None, typer.Option(help="Where the images of pair lists lie.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV with a column group, a row a pair.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with a column group, and perhaps fold, a row a pair.")
+    ] = None,
     by_file: Annotated[
         bool, typer.Option("--by-file", help="Each file is a group of one benchmark.")
     ] = False,
@@ -83,6 +86,8 @@ def recognition_verify(
     """Verify a trained recogniser on pairs of faces: accuracy, ROC, and what differs between groups."""
     from qdgs.recognition.benchmark import joined_groups, read_benchmarks, told, verify_run
 
+    if by_file and groups is not None:
+        raise InputError("--groups: expected it without --by-file, which has a group a file; leave one out")
     benchmarks = read_benchmarks(files, images=images, groups=groups)
     for benchmark in [joined_groups(benchmarks)] if by_file else benchmarks:
         with progress_bar() as bar:

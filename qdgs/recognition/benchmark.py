@@ -7,7 +7,7 @@ RUN/verification/NAME_roc.csv   the curve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,22 +15,18 @@ import numpy as np
 import pandas as pd
 
 from qdgs.errors import InputError
-from qdgs.files import write_json, write_text
+from qdgs.files import fingerprint, write_json, write_text
 from qdgs.randomness import Stream, stream
 from qdgs.recognition.backbones import IResNet
 from qdgs.recognition.bins import read_bin
 from qdgs.recognition.checkpoint import load_backbone
 from qdgs.recognition.embedding import embed
-from qdgs.recognition.pairs import Pairs, decoded, read_groups, read_pairs
-from qdgs.recognition.verification import (
-    Verification,
-    squared_distances,
-    verify_distances,
-)
+from qdgs.recognition.pairs import ALL, Pairs, decoded, read_folds, read_groups, read_pairs
+from qdgs.recognition.verification import Verification, squared_distances, verify_distances
 from qdgs.run import Step, Watch, unwatched
 
 FOLDER = "verification"
-ALL = "all"
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,8 @@ def read_benchmarks(
     Args:
         files: Each a benchmark of its own.
         images: Folder that the paths of pair lists start from.
-        groups: CSV with a column group, a row for each pair; for one file alone.
+        groups: CSV with a column group, a row for each pair; for one file alone. A column fold, where there
+            is one, tells which pairs belong together when thresholds are chosen.
 
     Raises:
         InputError: A file does not hold.
@@ -58,9 +55,9 @@ def read_benchmarks(
         raise InputError(f"--groups: expected one file to group the pairs of, got {len(files)}")
     found = []
     for path in files:
-        pairs = read_bin(path) if path.suffix == ".bin" else read_pairs(path, images=images)
+        pairs = read_bin(path) if path.suffix.lower() == ".bin" else read_pairs(path, images=images)
         if groups is not None:
-            pairs = pairs.grouped(read_groups(groups))
+            pairs = _grouped(pairs, groups)
         found.append(Benchmark(path.stem, pairs))
     names = [benchmark.name for benchmark in found]
     if len(set(names)) != len(names):
@@ -68,8 +65,19 @@ def read_benchmarks(
     return found
 
 
-def joined_groups(benchmarks: Sequence[Benchmark], name: str = "groups") -> Benchmark:
-    """Several benchmarks as the groups of one, for lists that have a file a group."""
+def joined_groups(benchmarks: Sequence[Benchmark]) -> Benchmark:
+    """Several benchmarks as the groups of one, for lists that have a file a group; it has all their names.
+
+    Raises:
+        InputError: Some tell folds, and others do not.
+    """
+    told = [one.pairs.folds for one in benchmarks if one.pairs.folds is not None]
+    if told and len(told) < len(benchmarks):
+        without = next(one.name for one in benchmarks if one.pairs.folds is None)
+        raise InputError(
+            f"--by-file: expected a column fold in every file or in none, got none in {without}; take it out "
+            "of the others"
+        )
     images = [
         (one.pairs.images[first], one.pairs.images[second])
         for one in benchmarks
@@ -78,14 +86,34 @@ def joined_groups(benchmarks: Sequence[Benchmark], name: str = "groups") -> Benc
     same = [bool(value) for one in benchmarks for value in one.pairs.same]
     groups = [one.name for one in benchmarks for _ in range(len(one.pairs))]
     joined = Pairs.of(images, same).grouped(groups)
-    told = [one.pairs.folds for one in benchmarks if one.pairs.folds is not None]
     return Benchmark(
-        name, replace(joined, folds=np.concatenate(told)) if len(told) == len(benchmarks) else joined
+        _joined_name([one.name for one in benchmarks]),
+        replace(joined, folds=np.concatenate(told)) if told else joined,
     )
 
 
+def _joined_name(names: Sequence[str]) -> str:
+    """Which files they are; of too many the first, how many more, and what tells them from others."""
+    whole = "+".join(names)
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    return f"{names[0][: LONGEST_NAME // 2]}+{len(names) - 1}-more-{fingerprint(list(names))[:8]}"
+
+
+def _grouped(pairs: Pairs, path: Path) -> Pairs:
+    grouped = pairs.grouped(read_groups(path))
+    folds = read_folds(path)
+    return grouped if folds is None else replace(grouped, folds=folds)
+
+
 def verify_pairs(
-    backbone: IResNet, pairs: Pairs, *, seed: int = 0, device: str = "cpu", watch: Watch = unwatched
+    backbone: IResNet,
+    pairs: Pairs,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    watch: Watch = unwatched,
+    name: str = "pairs",
 ) -> Verification:
     """How well a backbone's embeddings tell the pairs apart.
 
@@ -95,29 +123,41 @@ def verify_pairs(
         seed: Of the bootstrap.
         device: Where the backbone works.
         watch: Told of embedded images.
+        name: What errors call the pairs.
 
     Raises:
         InputError: An image cannot be read, or the pairs do not suffice.
     """
     total = len(pairs.images)
     pixels = (
-        decoded(source, backbone.image_size, place=f"image {number} of {total} different ones")
-        for number, source in enumerate(pairs.images)
+        decoded(source, backbone.image_size, place=f"{name}: {place}")
+        for source, place in zip(pairs.images, _places(pairs), strict=True)
     )
     embeddings = embed(
         backbone, pixels, device=device, progress=lambda done: watch(Step("verify", done, total, "images"))
     )
     distances = squared_distances(embeddings[pairs.first], embeddings[pairs.second])
+    folds = None if pairs.folds is None else np.unique(pairs.folds, return_inverse=True)[1]
     return verify_distances(
-        distances, pairs.same, pairs.groups, folds=pairs.folds, rng=stream(seed, Stream.BOOTSTRAP)
+        distances, pairs.same, pairs.groups, folds=folds, rng=stream(seed, Stream.BOOTSTRAP)
     )
+
+
+def _places(pairs: Pairs) -> Iterator[str]:
+    """Where each image occurs first: its pair counted from one, and its group."""
+    first = np.full(len(pairs.images), len(pairs))
+    for side in (pairs.first, pairs.second):
+        np.minimum.at(first, side, np.arange(len(pairs)))
+    for pair in first:
+        yield f"pair {pair + 1:,}" + ("" if pairs.groups is None else f", of group {pairs.groups[pair]}")
 
 
 def verify_run(
     run: Path, benchmark: Benchmark, *, device: str = "cpu", watch: Watch = unwatched
 ) -> Verification:
     """Verify a trained run, and keep the result in its folder."""
-    result = verify_pairs(load_backbone(run), benchmark.pairs, device=device, watch=watch)
+    backbone = load_backbone(run)
+    result = verify_pairs(backbone, benchmark.pairs, device=device, watch=watch, name=benchmark.name)
     folder = run / FOLDER
     write_json(folder / f"{benchmark.name}.json", result.to_json())
     write_text(folder / f"{benchmark.name}.csv", group_table(result).to_csv(index=False, float_format="%.6g"))

@@ -7,6 +7,7 @@ it, is what is read and written here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from qdgs.datasets.manifest import read_manifest
 from qdgs.errors import InputError
 from qdgs.randomness import Stream, stream
 from qdgs.recognition.augmentation import Pixels, augment
+from qdgs.recognition.tables import read_table
 from qdgs.recognition_config import AugmentationConfig
 
 INDEX = "index.csv"
@@ -93,15 +95,28 @@ def read_identities(folder: Path, *, min_images: int = 2) -> IdentityImages:
 
 def _listed(folder: Path) -> pd.DataFrame:
     """Columns file, identity and perhaps group."""
+    _check_name(folder)
     for dataset in (folder, folder / "dataset"):
         if (dataset / MANIFEST).is_file():
             return _of_manifest(dataset)
     if (folder / INDEX).is_file():
         return _of_index(folder)
     found = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    for path in found:
+        _check_name(path)
     return pd.DataFrame(
         {"file": [str(path) for path in found], "identity": [path.parent.name for path in found]}
     )
+
+
+def _check_name(path: Path) -> None:
+    """Tables, configurations and lists of files are in UTF-8, and so are the names in them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"images: expected names in UTF-8, got a file or folder {os.fsencode(path)!r}; rename it"
+        ) from None
 
 
 def _of_manifest(dataset: Path) -> pd.DataFrame:
@@ -113,10 +128,7 @@ def _of_manifest(dataset: Path) -> pd.DataFrame:
 
 def _of_index(folder: Path) -> pd.DataFrame:
     path = folder / INDEX
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}") from None
+    rows = read_table(path)
     for column in ("file", "identity"):
         if column not in rows:
             raise InputError(f"{path}: expected columns file and identity, got {', '.join(rows.columns)}")

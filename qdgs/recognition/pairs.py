@@ -15,11 +15,17 @@ from PIL import Image
 from qdgs.errors import InputError
 from qdgs.recognition.augmentation import Pixels
 from qdgs.recognition.images import FORMATS, pixels_of
+from qdgs.recognition.tables import read_table
 
 Source = bytes | Path
 """An encoded image, or the file that holds one."""
 
-SAME = {"1": True, "true": True, "same": True, "0": False, "false": False, "different": False}
+SAME = {
+    **dict.fromkeys(("1", "1.0", "true", "same"), True),
+    **dict.fromkeys(("0", "0.0", "false", "different"), False),
+}
+ALL = "all"
+"""What all pairs are called beside their groups."""
 COLUMNS: Sequence[Mapping[str, str]] = (
     {"first": "first", "second": "second", "same": "same", "group": "group"},
     {"first": "p1", "second": "p2", "same": "label", "group": "att1"},
@@ -37,7 +43,7 @@ class Pairs:
         second: Of its second.
         same: Whether the two show one person, `(n,)`.
         groups: Group of each pair, `(n,)`, where groups are known.
-        folds: Fold of each pair from 0, `(n,)`, where the list tells them.
+        folds: Name of each pair's fold, `(n,)`, where the list tells them.
     """
 
     images: tuple[Source, ...]
@@ -45,7 +51,7 @@ class Pairs:
     second: NDArray[np.int64]
     same: NDArray[np.bool_]
     groups: NDArray[np.str_] | None = None
-    folds: NDArray[np.int64] | None = None
+    folds: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.same)
@@ -64,10 +70,16 @@ class Pairs:
         """The same pairs with a group each.
 
         Raises:
-            InputError: There are more or fewer groups than pairs.
+            InputError: There are more or fewer groups than pairs, or one has no name, or that of all pairs.
         """
         if len(groups) != len(self):
             raise InputError(f"groups: expected one for each of {len(self):,} pairs, got {len(groups):,}")
+        for number, name in enumerate(groups, start=1):
+            if name.strip() in ("", ALL):
+                raise InputError(
+                    f"groups: expected a name other than {ALL!r}, which is of all pairs, in every row, got "
+                    f"{name!r} in row {number:,}"
+                )
         return replace(self, groups=np.array(groups, dtype=np.str_))
 
 
@@ -107,10 +119,20 @@ def read_groups(path: Path) -> list[str]:
     Raises:
         InputError: There is no such file or column.
     """
-    table = _table(path)
+    table = read_table(path)
     if "group" not in table:
         raise InputError(f"{path}: expected a column group, got {', '.join(table.columns)}")
     return list(table["group"])
+
+
+def read_folds(path: Path) -> NDArray[np.str_] | None:
+    """Column `fold` of a CSV with a row a pair; None where it has none.
+
+    Raises:
+        InputError: There is no such file, or a single fold.
+    """
+    table = read_table(path)
+    return _folds(path, table["fold"]) if "fold" in table else None
 
 
 def decoded(source: Source, image_size: int, *, place: str = "pairs") -> Pixels:
@@ -138,7 +160,7 @@ def decoded(source: Source, image_size: int, *, place: str = "pairs") -> Pixels:
 
 
 def _of_table(path: Path, root: Path) -> Pairs:
-    table = _table(path)
+    table = read_table(path)
     for columns in COLUMNS:
         if {columns["first"], columns["second"], columns["same"]} <= set(table.columns):
             break
@@ -157,13 +179,14 @@ def _of_table(path: Path, root: Path) -> Pairs:
     return pairs.grouped(list(groups))
 
 
-def _folds(path: Path, told: pd.Series) -> NDArray[np.int64]:
-    names, folds = np.unique(told.to_numpy(np.str_), return_inverse=True)
+def _folds(path: Path, told: pd.Series) -> NDArray[np.str_]:
+    folds: NDArray[np.str_] = told.to_numpy(np.str_)
+    names = sorted(set(folds))
     if len(names) < 2:
         raise InputError(
             f"{path}: expected several folds in the column fold, got {', '.join(names) or 'none'}"
         )
-    return folds.astype(np.int64)
+    return folds
 
 
 def _told(path: Path, line: int, text: str) -> bool:
@@ -176,12 +199,12 @@ def _told(path: Path, line: int, text: str) -> bool:
 def _of_lines(path: Path, root: Path) -> Pairs:
     sources: list[tuple[Source, Source]] = []
     same = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         words = line.split()
-        if not words or (number == 1 and all(word.isdigit() for word in words)):
+        if not words or (number == 1 and all(word.isdecimal() for word in words)):
             continue
         read = _READERS.get(len(words))
-        if read is None or not all(word.isdigit() for word in (words[-1], words[1])):
+        if read is None or not all(word.isdecimal() for word in (words[-1], words[1])):
             raise InputError(f"{path}: expected `name i j` or `name i name j` on line {number}, got {line!r}")
         one, other = read(words)
         sources.append((root / one, root / other))
@@ -197,10 +220,3 @@ _READERS: Mapping[int, Callable[[list[str]], tuple[str, str]]] = {
     3: lambda words: (_image(words[0], words[1]), _image(words[0], words[2])),
     4: lambda words: (_image(words[0], words[1]), _image(words[2], words[3])),
 }
-
-
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as CSV: {(str(error).splitlines() or ['?'])[0]}") from None

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from qdgs.recognition.benchmark import verify_pairs
 from qdgs.recognition.bins import read_bin, write_bin
 from qdgs.recognition.checkpoint import load_backbone
 from qdgs.recognition.embedding import embed
+from qdgs.recognition.pairs import decoded
 from qdgs.recognition.verification import squared_distances, verify_distances
 
 
@@ -113,8 +115,48 @@ def test_files_by_group_are_one_benchmark(command, trained, benchmark, tmp_path)
         "recognition", "verify", trained, tmp_path / "one.bin", tmp_path / "two.bin", "--by-file"
     )
     assert code == 0
-    assert out.startswith("groups: accuracy ")
-    assert pd.read_csv(trained / "verification" / "groups.csv")["n"].tolist() == [60, 60, 120]
+    assert out.startswith("one+two: accuracy ")
+    assert pd.read_csv(trained / "verification" / "one+two.csv")["n"].tolist() == [60, 60, 120]
+
+
+def test_groups_of_files_and_of_a_table_exclude_each_other(command, trained, benchmark):
+    code, _, err = command(
+        *("recognition", "verify", trained, benchmark / "pairs.bin", "--by-file"),
+        *("--groups", benchmark / "groups.csv"),
+    )
+    assert code == 2
+    assert err.startswith("qdgs: --groups: expected it without --by-file")
+
+
+def test_folds_by_name_are_numbered_for_the_verification(trained, benchmark):
+    pairs = read_bin(benchmark / "pairs.bin")
+    backbone = load_backbone(trained)
+    names, numbers = np.array(["10", "2", "b"])[np.arange(60) % 3], np.arange(60) % 3
+    told = verify_pairs(backbone, replace(pairs, folds=names))
+    embeddings = embed(backbone, (decoded(source, backbone.image_size) for source in pairs.images))
+    distances = squared_distances(embeddings[pairs.first], embeddings[pairs.second])
+    wanted = verify_distances(distances, pairs.same, rng=np.random.default_rng(0), folds=numbers)
+    assert told.folds == 3
+    assert told.accuracy == wanted.accuracy
+
+
+def test_an_image_that_cannot_be_read_is_named_by_its_first_pair(command, trained, benchmark, tmp_path):
+    images = [benchmark_image(benchmark, place) for place in range(60)]
+    good = [side for pair in images for side in pair]
+    same = [place % 2 == 0 for place in range(60)]
+    bad = [*good[:22], good[0], b"no image", b"no image", *good[25:]]
+    write_bin(tmp_path / "some.bin", bad, same)
+    code, _, err = command("recognition", "verify", trained, tmp_path / "some.bin")
+    assert code == 2
+    assert err.startswith("qdgs: some: pair 12: expected an image that can be read, got one of 8 bytes")
+    groups = ["--groups", benchmark / "groups.csv"]
+    _, _, err = command("recognition", "verify", trained, tmp_path / "some.bin", *groups)
+    assert err.startswith("qdgs: some: pair 12, of group far: expected an image that can be read")
+
+
+def benchmark_image(benchmark, place):
+    pairs = read_bin(benchmark / "pairs.bin")
+    return pairs.images[pairs.first[place]], pairs.images[pairs.second[place]]
 
 
 def test_a_pure_set_is_told_by_a_recogniser(command, trained, faces_folder, tmp_path):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,20 @@ def test_an_index_without_an_identity_in_a_row_is_refused(folder):
     (folder / "index.csv").write_text("file,identity\nb/0.png,Ann\nb/1.png,\n")
     with pytest.raises(InputError, match=r"expected an identity in every row, got none on line 3"):
         read_identities(folder)
+
+
+def test_a_trailing_comma_in_an_index_does_not_move_its_columns(folder):
+    (folder / "index.csv").write_text("file,identity\nb/0.png,Ann,\nb/1.png,Ann,\n")
+    with pytest.raises(InputError, match=r"index.csv: expected rows as long as the header, got a longer"):
+        read_identities(folder)
+
+
+def test_a_name_that_is_not_in_utf_8_is_told(folder):
+    put(folder, os.fsdecode(b"Jos\xe9"), 0)
+    with pytest.raises(InputError, match=r"expected names in UTF-8, got .*Jos\\xe9/0.png'; rename it"):
+        read_identities(folder)
+    with pytest.raises(InputError, match=r"expected names in UTF-8, got .*Jos\\xe9'; rename it"):
+        read_identities(folder / os.fsdecode(b"Jos\xe9"))
 
 
 def test_only_formats_of_pictures_are_opened(tmp_path):

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from qdgs.errors import InputError
 from qdgs.recognition.benchmark import Benchmark, joined_groups, read_benchmarks
+from qdgs.recognition.bins import write_bin
 from qdgs.recognition.pairs import Pairs, read_groups, read_pairs
 from qdgs.recognition.verification import folds_of
 
@@ -63,7 +66,7 @@ def test_folds_of_a_list_are_those_that_it_tells(images, tmp_path):
     rows = "Ann/Ann_0001.jpg,Ann/Ann_0002.jpg,1,{}\nAnn/Ann_0001.jpg,Bea/Bea_0002.jpg,0,{}\n"
     head = "p1,p2,label,fold\n"
     path = written(tmp_path / "bfw.csv", head + rows.format("2", "1") + rows.format("2", "5"))
-    assert read_pairs(path, images=images).folds.tolist() == [1, 0, 1, 2]
+    assert read_pairs(path, images=images).folds.tolist() == ["2", "1", "2", "5"]
     with pytest.raises(InputError, match=r"expected several folds in the column fold, got 2$"):
         read_pairs(written(tmp_path / "one.csv", head + rows.format("2", "2")), images=images)
 
@@ -75,6 +78,8 @@ def test_folds_of_a_list_are_those_that_it_tells(images, tmp_path):
         ("Ann 1 x\n", "on line 1, got 'Ann 1 x'"),
         ("Ann 1 2\nAnn one Bea 2\n", "on line 2, got 'Ann one Bea 2'"),
         ("Ann 1 3\n", "got 1 fewer"),
+        ("Ann ² 1\n", "on line 1, got 'Ann ² 1'"),
+        ("²\n", "on line 1, got '²'"),
     ],
 )
 def test_a_wrong_line_is_named(images, tmp_path, text, message):
@@ -89,12 +94,32 @@ def test_a_wrong_line_is_named(images, tmp_path, text, message):
         ("a,b\n1,2\n", "expected columns first, second and same, got a, b"),
         ("first,second,same\nx,y,maybe\n", "expected 1 or 0 for the same person on line 2, got 'maybe'"),
         ("", "cannot be read as CSV"),
+        ("first,second,same\nx,y,1,\n", "expected rows as long as the header"),
     ],
 )
 def test_a_wrong_table_is_named(tmp_path, text, message):
     with pytest.raises(InputError) as caught:
         read_pairs(written(tmp_path / "pairs.csv", text))
     assert message in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_list(images, tmp_path):
+    for head in ("", "1\n"):
+        path = written(tmp_path / "pairs.txt", f"\ufeff{head}Ann\t1\t2\nAnn\t1\tBea\t2\n")
+        assert named(read_pairs(path, images=images)) == WANTED
+
+
+def test_labels_as_pandas_writes_them_are_read(images):
+    rows = "Ann/Ann_0001.jpg,Ann/Ann_0002.jpg,1.0\nAnn/Ann_0001.jpg,Bea/Bea_0002.jpg,0.0\n"
+    pairs = read_pairs(written(images / "pairs.csv", "first,second,same\n" + rows))
+    assert pairs.same.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["all", "", " "])
+def test_a_group_without_a_name_or_with_that_of_all_pairs_is_refused(name):
+    pairs = Pairs.of([(b"a", b"b"), (b"a", b"c")], [True, False])
+    with pytest.raises(InputError, match=rf"a name other than 'all', .* got '{name}' in row 2$"):
+        pairs.grouped(["dark", name])
 
 
 def test_a_missing_list_is_named(tmp_path):
@@ -127,6 +152,39 @@ def test_lists_joined_as_groups_keep_folds_of_every_group():
         assert sorted(joined.groups[fold_of == fold]) == ["one", "one", "two"]
     first = [joined.images[i].decode() for i in joined.first]
     assert [name for name in first if name.startswith("one")] == [f"one{i}" for i in range(20)]
+
+
+def list_of(name, folds):
+    pairs = Pairs.of([(f"{name}{i}".encode(), b"x") for i in range(4)], [True, False] * 2)
+    return Benchmark(name, replace(pairs, folds=None if folds is None else np.array(folds)))
+
+
+def test_joined_lists_keep_the_names_of_their_folds():
+    lists = [list_of("one", ["1", "1", "2", "2"]), list_of("two", ["2", "2", "3", "3"])]
+    assert joined_groups(lists).pairs.folds.tolist() == ["1", "1", "2", "2", "2", "2", "3", "3"]
+    with pytest.raises(InputError, match=r"a column fold in every file or in none, got none in three; take"):
+        joined_groups([*lists, list_of("three", None)])
+
+
+def test_joined_lists_are_called_by_their_files():
+    named_by = {joined_groups([list_of(name, None) for name in names]).name for names in (["a", "b"], ["a"])}
+    assert named_by == {"a+b", "a"}
+    many = [[f"{letter}{i}" * 20 for i in range(9)] for letter in "xy"]
+    shortened = [joined_groups([list_of(name, None) for name in names]).name for names in many]
+    assert shortened[0] != shortened[1]
+    assert all(len(name) <= 100 for name in shortened)
+    assert "+8-more-" in shortened[0]
+
+
+def test_folds_beside_groups_are_those_of_the_pairs(tmp_path):
+    write_bin(tmp_path / "LFW.BIN", [b"a", b"b", b"a", b"c"], [True, False])
+    groups = written(tmp_path / "groups.csv", "group,fold\ndark,2\nlight,10\n")
+    (found,) = read_benchmarks([tmp_path / "LFW.BIN"], groups=groups)
+    assert found.name == "LFW"
+    assert found.pairs.groups.tolist() == ["dark", "light"]
+    assert found.pairs.folds.tolist() == ["2", "10"]
+    with pytest.raises(InputError, match=r"expected several folds in the column fold, got 1$"):
+        read_benchmarks([tmp_path / "LFW.BIN"], groups=written(groups, "group,fold\ndark,1\nlight,1\n"))
 
 
 def test_benchmarks_need_names_of_their_own_and_groups_one_file(tmp_path):

@@ -49,7 +49,7 @@ class DataConfig(Model):
 
     A folder holds `index.csv` with columns file and identity, or is the run or dataset of a qdgs run with
     identities, or has one folder of images an identity. Identities with fewer than `min_images` are left
-    out. Unreadable images are left out too, up to the share `unreadable` of those that were looked at.
+    out. Unreadable images are left out too, up to the share `unreadable` of all images.
     """
 
     folder: str | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from qdgs.errors import CorruptFileError, InputError
 from qdgs.recognition.backbones import IResNet
@@ -27,15 +27,25 @@ def save_backbone(path: Path, backbone: IResNet, norms: Mapping[str, float] | No
         path: The file.
         backbone: Its weights are written.
         norms: What its head knows of its embeddings' norms, `MarginHead.norms`.
+
+    Raises:
+        InputError: A weight is not finite.
     """
     tensors = {name: value.contiguous().cpu() for name, value in backbone.state_dict().items()}
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise InputError(
+            f"training: expected finite weights, got others in {broken[0]} after the last step; take a lower "
+            "training.learning_rate, in a new folder"
+        )
     told = {
         "backbone": backbone.config.model_dump(mode="json"),
         "image_size": backbone.image_size,
         "norms": dict(norms or {}),
     }
     unfinished = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, unfinished, metadata={"qdgs": json.dumps(told)})
+    # save_file would write it for the owner alone
+    unfinished.write_bytes(save(tensors, metadata={"qdgs": json.dumps(told)}))
     unfinished.replace(path)
 
 
@@ -107,10 +117,12 @@ def load_checkpoint(path: Path, config: RecognitionConfig) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("backbone_sizes")
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception:  # torch raises a dozen kinds for a damaged file, some of a bare number
         raise CorruptFileError(
-            f"{path}: expected a checkpoint of this run, cannot read it: {reason}; delete it to begin again"
+            f"{path}: expected a checkpoint of this run, got a damaged file or another; delete it to begin "
+            "again"
         ) from None
     if found != _sizes(config):
         raise InputError(

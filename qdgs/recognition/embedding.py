@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from qdgs.errors import InputError
 from qdgs.fairness.intervals import Array
 from qdgs.recognition.augmentation import Pixels
 from qdgs.recognition.backbones import IResNet
@@ -31,6 +32,9 @@ def embed(
         images: Of the backbone's size, `(s, s, 3)`.
         device: Where it works.
         progress: Called with the number of images done.
+
+    Raises:
+        InputError: An embedding is not finite.
     """
     backbone.eval().to(device)
     parts: list[Array] = []
@@ -39,7 +43,13 @@ def embed(
         with torch.inference_mode():
             unit = to_unit(pixels)
             both = backbone(unit) + backbone(unit.flip(3))
-            parts.append(functional.normalize(both.double()).cpu().numpy())
+            unit_embeddings = functional.normalize(both.cpu().double())  # not every device has float64
+            if not unit_embeddings.isfinite().all():
+                raise InputError(
+                    "recogniser: expected embeddings of finite numbers, got others; its training has failed: "
+                    "train again with a lower training.learning_rate"
+                )
+            parts.append(unit_embeddings.numpy())
         if progress is not None:
             progress(sum(len(part) for part in parts))
     return np.concatenate(parts) if parts else np.zeros((0, backbone.config.embedding))

@@ -16,7 +16,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ SUMMARY = "summary.json"
 METRICS = "metrics.csv"
 UNREADABLE = "unreadable.txt"
 DATA = "data"
+FREE = {"training.workers", "training.checkpoint_seconds", "data.unreadable"}
+"""Settings that a training goes on with whatever they were."""
 
 
 def train_recogniser(
@@ -154,7 +156,7 @@ class _Run:
         if not np.isfinite(progress.loss):
             raise InputError(
                 f"training: the loss is {progress.loss} at step {progress.step}; take a lower "
-                "training.learning_rate"
+                "training.learning_rate, in a new folder"
             )
         self._losses.append(progress.loss)
         self._unreadable |= set(unreadable)
@@ -270,17 +272,24 @@ def _take_another(out: Path, old: RecognitionConfig, new: RecognitionConfig) -> 
 
 
 def _refuse_another(out: Path, old: RecognitionConfig, new: RecognitionConfig) -> None:
-    free = {"training": {"workers": 0, "checkpoint_seconds": 0.0}, "data": {"unreadable": 0.0}}
-    kept = []
-    for config in (old, new):
-        data = config.model_dump(mode="json")
-        kept.append({key: {**value, **free[key]} if key in free else value for key, value in data.items()})
-    for key in kept[0]:
-        if fingerprint(kept[0][key]) != fingerprint(kept[1][key]):
+    before, after = (_settings(config.model_dump(mode="json")) for config in (old, new))
+    for key in [*before, *after]:
+        if key not in FREE and before.get(key, ...) != after.get(key, ...):
             raise InputError(
                 f"{out}: expected a new folder or one of this configuration, got a training with another "
                 f"{key}; choose another --out"
             )
+
+
+def _settings(data: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Each value by its dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            found |= _settings(value, f"{place}{key}.")
+        else:
+            found[f"{place}{key}"] = value
+    return found
 
 
 def _render(folder: Path, config: RecognitionConfig, device: str, watch: Watch) -> None:

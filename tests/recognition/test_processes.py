@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import distributed
 from torch.nn import functional
 
 from qdgs.errors import InputError
@@ -21,13 +23,14 @@ from qdgs.recognition.train_run import _check
 from qdgs.recognition.training import Training
 
 STEPS = 3
+TORCHRUN = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 TRAIN = "import torch; torch.set_num_threads(1); from qdgs.cli import main; main()"
 
 
 def torchrun(config, out):
     """What a user types, with the command spelled as Python code."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--no-python", "--"]
     command += [sys.executable, "-c", TRAIN, "recognition", "train", str(config), "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
@@ -93,6 +96,45 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
         assert processes == Processes(0, 1, "cpu")
         assert processes.leads
         assert processes.gathered(["b", "a", "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE: expected it in the environment .* got abc"),
+        ({"WORLD_SIZE": "2"}, "RANK: expected it in the environment .* got none"),
+        ({"WORLD_SIZE": "2", "RANK": "first"}, "RANK: .* got first"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR: .* got none"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "MASTER_PORT: .* got none"),
+    ],
+)
+def test_a_part_of_what_torchrun_sets_is_refused(monkeypatch, told, wrong):
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=wrong), joined("cpu"):
+        pass
+
+
+def test_a_process_on_a_gpu_has_a_local_rank(monkeypatch):
+    for name, value in zip(TORCHRUN, ("2", "0", "localhost", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(InputError, match=r"LOCAL_RANK: .* got none; start with torchrun"), joined("cuda"):
+        pass
+
+
+def test_processes_wait_while_the_first_renders_for_hours(monkeypatch):
+    for name, value in zip(TORCHRUN, ("2", "0", "localhost", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    waits = []
+    monkeypatch.setattr(distributed, "init_process_group", lambda kind, timeout: waits.append(timeout))
+    monkeypatch.setattr(distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: None)
+    with joined("cpu"):
+        pass
+    assert waits == [timedelta(days=1)]
 
 
 @pytest.mark.parametrize("size", [9, 2])

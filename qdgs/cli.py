@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 # Some versions of typer bring a click of their own.
 UsageError: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 DONE, FAILED, INPUT_IS_WRONG, INTERRUPTED = 0, 1, 2, 130
-GOES_ON_ITSELF = {"compare", "recognition", "probe", "sweep"}
+GOES_ON_ITSELF = {"compare", "recognition train", "probe", "sweep"}
 """Commands that, given again, go on where they stopped."""
-KEEPS_NOTHING = {"amplification"}
+BEGINS_AFRESH = {"recognition verify"}
+KEEPS_NOTHING = {"amplification", "recognition identities"}
 
 app = typer.Typer(
     help="Turn a biased image generator into a balanced training set.",
@@ -83,9 +84,12 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(given: Sequence[str]) -> str:
-    if KEEPS_NOTHING & set(given[:1]):
+    command = {" ".join(given[:1]), " ".join(given[:2])}
+    if KEEPS_NOTHING & command:
         return "interrupted; nothing was written"
-    again = "the same command" if GOES_ON_ITSELF & set(given[:1]) else "qdgs resume RUN"
+    if BEGINS_AFRESH & command:
+        return "interrupted; the same command begins afresh"
+    again = "the same command" if GOES_ON_ITSELF & command else "qdgs resume RUN"
     return f"interrupted; what was done is saved, go on with {again}"
 
 

@@ -3,6 +3,7 @@
     OUT/<identity>/<identity>_<number>.png
     OUT/index.csv     file, identity and group of each image
     OUT/purity.json   whether the identities hold, by pixels and by a recogniser where one is given
+    OUT/unreadable.txt  images that could not be read, where there were any
 
 Recognition programs once read MXNet's RecordIO. MXNet is no longer maintained, and a folder an identity with
 a CSV is what they read now, and what every other program reads.
@@ -11,7 +12,10 @@ a CSV is what they read now, and what every other program reads.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +26,35 @@ from qdgs.errors import InputError
 from qdgs.files import write_json
 from qdgs.randomness import Stream, stream
 from qdgs.recognition.augmentation import Pixels
+from qdgs.recognition.backbones import IResNet
 from qdgs.recognition.checkpoint import load_backbone
 from qdgs.recognition.embedding import embed
-from qdgs.recognition.images import IdentityImages, read_identities, read_image, write_index
+from qdgs.recognition.images import (
+    IdentityImages,
+    left_out,
+    read_identities,
+    read_image,
+    write_index,
+    write_unreadable,
+)
 from qdgs.recognition.purity import identity_purity, thumbnails
 
 PURITY = "purity.json"
 PIXELS_SIDE = 64
 
 
-def choose_identities(images: IdentityImages, identities: int, each: int, *, seed: int) -> pd.DataFrame:
+class UnreadableWarning(UserWarning):
+    """Images that could not be read were left out."""
+
+
+def choose_identities(
+    images: IdentityImages,
+    identities: int,
+    each: int,
+    *,
+    seed: int,
+    readable: Callable[[str], bool] = lambda file: True,
+) -> pd.DataFrame:
     """Which images make a set of a given size: as many identities of each group, as many images of each.
 
     Where the identities do not divide by the groups, groups first in the alphabet have one more.
@@ -41,6 +64,7 @@ def choose_identities(images: IdentityImages, identities: int, each: int, *, see
         identities: Wanted.
         each: Images of each.
         seed: Chooses among identities, and among their images.
+        readable: Asked of each image before it is taken; another is taken in its place.
 
     Returns:
         Rows with file, identity and group, one identity after the other.
@@ -57,20 +81,27 @@ def choose_identities(images: IdentityImages, identities: int, each: int, *, see
         raise InputError(f"identities: expected one group for each, got several for {of.idxmax()!r}")
     rng = stream(seed, Stream.FLATTEN)
     shuffled = table.iloc[rng.permutation(len(table))]
-    whole = shuffled.groupby("identity").filter(lambda rows: len(rows) >= each)
     names = sorted(table["group"].unique())
     chosen = []
     for place, group in enumerate(names):
         wanted = identities // len(names) + (place < identities % len(names))
-        found = whole.loc[whole["group"] == group, "identity"].unique()
+        found = list(islice(_whole(shuffled[shuffled["group"] == group], each, readable), wanted))
         if len(found) < wanted:
             raise InputError(
-                f"identities: expected {wanted} of group {group!r} with {each} images or more, got "
-                f"{len(found)}; take fewer, or make a larger dataset"
+                f"identities: expected {wanted} of group {group!r} with {each} images or more that can be "
+                f"read, got {len(found)}; take fewer, or make a larger dataset"
             )
-        chosen += list(found[:wanted])
-    kept = whole[whole["identity"].isin(chosen)].groupby("identity").head(each)
-    return kept.sort_values(["identity", "file"]).reset_index(drop=True)
+        chosen += found
+    return pd.concat(chosen).sort_values(["identity", "file"]).reset_index(drop=True)
+
+
+def _whole(rows: pd.DataFrame, each: int, readable: Callable[[str], bool]) -> Iterator[pd.DataFrame]:
+    """Identities in turn, of each as many images as are wanted; those that have fewer are passed over."""
+    for _, own in rows.groupby("identity", sort=False):
+        if len(own) >= each:
+            kept = list(islice((place for place, file in own["file"].items() if readable(file)), each))
+            if len(kept) == each:
+                yield own.loc[kept]
 
 
 def write_identity_set(
@@ -98,21 +129,52 @@ def write_identity_set(
         What purity.json holds: purities by embedding.
 
     Raises:
-        InputError: The folder exists, or there are too few identities.
+        InputError: The folder exists, there are too few identities, or the judge is none.
     """
     if out.exists():
         raise InputError(f"{out}: expected a new folder, got one that exists; choose another")
-    rows = choose_identities(read_identities(source, min_images=each), identities, each, seed=seed)
-    temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    rows["file"] = [
-        _copied(row, temporary, each) for row in rows.assign(number=rows.index).to_dict("records")
-    ]
-    write_index(temporary, {column: list(rows[column]) for column in ("file", "identity", "group")})
-    purities = _purities(temporary, rows, judge, device, seed)
-    write_json(temporary / PURITY, purities)
-    temporary.replace(out)
+    backbone = None if judge is None else load_backbone(judge)
+    unreadable: list[str] = []
+    rows = choose_identities(
+        read_identities(source, min_images=each),
+        identities,
+        each,
+        seed=seed,
+        readable=lambda file: _readable(file, unreadable),
+    )
+    with _appearing(out) as temporary:
+        rows["file"] = [
+            _copied(row, temporary, each) for row in rows.assign(number=rows.index).to_dict("records")
+        ]
+        write_index(temporary, {column: list(rows[column]) for column in ("file", "identity", "group")})
+        purities = _purities(temporary, rows, backbone, device, seed)
+        if judge is not None:
+            purities["recogniser"] = {"run": str(judge), **purities["recogniser"]}
+        write_json(temporary / PURITY, purities)
+        write_unreadable(temporary, sorted(unreadable))
+    if unreadable:
+        warnings.warn(left_out(sorted(unreadable), "unreadable images"), UnreadableWarning, stacklevel=2)
     return purities
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """Another folder to write into, which takes this one's place in the end, or goes."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _readable(file: str, unreadable: list[str]) -> bool:
+    """Whether an image can be read; noted where it cannot."""
+    found = read_image(file, PIXELS_SIDE) is not None
+    if not found:
+        unreadable.append(file)
+    return found
 
 
 def _copied(row: Mapping[Any, Any], folder: Path, each: int) -> str:
@@ -128,15 +190,16 @@ def _copied(row: Mapping[Any, Any], folder: Path, each: int) -> str:
     return file
 
 
-def _purities(folder: Path, rows: pd.DataFrame, judge: Path | None, device: str, seed: int) -> dict[str, Any]:
+def _purities(
+    folder: Path, rows: pd.DataFrame, backbone: IResNet | None, device: str, seed: int
+) -> dict[str, Any]:
     numbers = pd.factorize(rows["identity"])[0].astype(np.int64)
     rng = stream(seed, Stream.BOOTSTRAP)
     purity = identity_purity(thumbnails(_pixels(folder, rows, PIXELS_SIDE)), numbers, rng)
     purities = {"pixels": purity.to_json()}
-    if judge is not None:
-        backbone = load_backbone(judge)
+    if backbone is not None:
         embeddings = embed(backbone, _pixels(folder, rows, backbone.image_size), device=device)
-        purities["recogniser"] = {"run": str(judge), **identity_purity(embeddings, numbers, rng).to_json()}
+        purities["recogniser"] = identity_purity(embeddings, numbers, rng).to_json()
     return purities
 
 

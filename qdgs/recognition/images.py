@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from qdgs.datasets.manifest import read_manifest
 from qdgs.errors import InputError
+from qdgs.files import write_text
 from qdgs.randomness import Stream, stream
 from qdgs.recognition.augmentation import Pixels, augment
 from qdgs.recognition.tables import read_table
@@ -30,6 +31,7 @@ from qdgs.recognition_config import AugmentationConfig
 
 INDEX = "index.csv"
 MANIFEST = "manifest.parquet"
+UNREADABLE = "unreadable.txt"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """What images are read as, whatever their names: among Pillow's other formats some start other programs."""
@@ -262,6 +264,18 @@ def numbered(purpose: int, epoch: int = 0, item: int = 0) -> int:
 def write_index(folder: Path, rows: Mapping[str, Sequence[object]]) -> None:
     """Write `index.csv`: columns file and identity, and whatever else is known of each image."""
     pd.DataFrame(rows).to_csv(folder / INDEX, index=False, lineterminator="\n")
+
+
+def write_unreadable(folder: Path, files: Sequence[str]) -> None:
+    """Write which images could not be read, where there were any."""
+    if files:
+        write_text(folder / UNREADABLE, "".join(f"{name}\n" for name in files))
+
+
+def left_out(names: Sequence[str], what: str) -> str:
+    """A sentence with how many were left out, and the first three."""
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f"{len(names):,} {what} were left out: {shown}"
 
 
 def _collated(items: list[tuple[Tensor, int, list[str]]]) -> Batch:

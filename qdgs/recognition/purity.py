@@ -124,6 +124,14 @@ def _pairs(
     if len(same) > MOST_PAIRS:
         same = same[rng.choice(len(same), MOST_PAIRS, replace=False)]
     first = order[same[:, 0]]
-    different = rng.integers(0, len(identities), (2, 2 * len(same)))
-    different = different[:, identities[different[0]] != identities[different[1]]][:, : len(same)]
+    different = _different(identities, len(same), rng)
     return np.concatenate([first, different[0]]), np.concatenate([order[same[:, 1]], different[1]])
+
+
+def _different(identities: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Pairs of two identities, `(2, n)`, at least one: few images may at first be drawn with their own."""
+    while True:
+        drawn = rng.integers(0, len(identities), (2, 2 * most))
+        found: NDArray[np.intp] = drawn[:, identities[drawn[0]] != identities[drawn[1]]][:, :most]
+        if found.size:
+            return found

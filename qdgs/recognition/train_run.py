@@ -36,7 +36,15 @@ from qdgs.recognition.checkpoint import (
     save_backbone,
     save_checkpoint,
 )
-from qdgs.recognition.images import Batches, Faces, IdentityImages, load, read_identities
+from qdgs.recognition.images import (
+    Batches,
+    Faces,
+    IdentityImages,
+    left_out,
+    load,
+    read_identities,
+    write_unreadable,
+)
 from qdgs.recognition.processes import Processes, joined
 from qdgs.recognition.samples import rendered, variations, write_identities
 from qdgs.recognition.training import Progress, Training, fit
@@ -46,7 +54,6 @@ from qdgs.run import THROUGH, Step, Watch, unwatched
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 METRICS = "metrics.csv"
-UNREADABLE = "unreadable.txt"
 DATA = "data"
 FREE = {"training.workers", "training.checkpoint_seconds", "data.unreadable"}
 """Settings that a training goes on with whatever they were."""
@@ -89,8 +96,7 @@ def warnings_of(summary: dict[str, Any]) -> Iterator[str]:
     for key, what in (("left_out", "identities with too few images"), ("unreadable", "unreadable images")):
         names = summary.get(key) or []
         if names:
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            yield f"{len(names):,} {what} were left out: {shown}"
+            yield left_out(names, what)
 
 
 class _Run:
@@ -227,8 +233,7 @@ class _Run:
         }
         if self._processes.leads:
             save_backbone(self._out / BACKBONE, self._training.backbone, self._training.head.norms)
-            if unreadable:
-                write_text(self._out / UNREADABLE, "".join(f"{name}\n" for name in unreadable))
+            write_unreadable(self._out, unreadable)
             write_json(self._out / SUMMARY, summary)
         return summary
 

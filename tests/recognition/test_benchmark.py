@@ -169,6 +169,30 @@ def test_a_pure_set_is_told_by_a_recogniser(command, trained, faces_folder, tmp_
     assert "by recogniser " in out
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("train", "what was done is saved, go on with the same command"),
+        ("verify", "the same command begins afresh"),
+        ("identities", "nothing was written"),
+    ],
+)
+def test_an_interrupted_command_says_whether_it_goes_on(command, trained, monkeypatch, tmp_path, name, said):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qdgs.recognition.train_run.train_recogniser", interrupted)
+    monkeypatch.setattr("qdgs.recognition.benchmark.read_benchmarks", interrupted)
+    monkeypatch.setattr("qdgs.recognition.identity_sets.write_identity_set", interrupted)
+    arguments = {
+        "train": [trained / "config.yaml", "--out", tmp_path / "run"],
+        "verify": [trained, tmp_path / "pairs.bin"],
+        "identities": [tmp_path, "--out", tmp_path / "set", "--identities", 2, "--images", 2],
+    }
+    code, _, err = command("recognition", name, *arguments[name])
+    assert (code, err.splitlines()[-1]) == (130, f"qdgs: interrupted; {said}")
+
+
 MISTAKES = [
     (("verify", "{tmp}", "{bench}/pairs.bin"), "{tmp}: expected a trained recogniser, got no backbone"),
     (("verify", "{run}", "{tmp}/none.bin"), "{tmp}/none.bin: cannot be read: No such file"),

@@ -6,7 +6,7 @@ import pytest
 
 from qdgs.errors import InputError
 from qdgs.files import read_json
-from qdgs.recognition.identity_sets import choose_identities, write_identity_set
+from qdgs.recognition.identity_sets import UnreadableWarning, choose_identities, write_identity_set
 from qdgs.recognition.images import IdentityImages, read_identities
 from qdgs.recognition.samples import write_identities
 
@@ -42,6 +42,61 @@ def test_the_seed_chooses(source):
     assert not one.equals(other)
 
 
+def damage(source, *places):
+    files = read_identities(source).files
+    for place in places:
+        Path(files[place]).write_bytes(b"no image")
+    return [files[place] for place in places]
+
+
+def test_an_unreadable_image_gives_its_place_to_another_and_is_named(source, tmp_path):
+    bad = damage(source, 40)
+    with pytest.warns(UnreadableWarning, match=f"1 unreadable images were left out: {bad[0]}"):
+        write_identity_set(source, tmp_path / "set", 8, 4)
+    table = pd.read_csv(tmp_path / "set" / "index.csv", dtype=str)
+    sizes = table.groupby("identity").size()
+    assert set(sizes) == {4}
+    assert {f"{number:04d}" for number in range(8, 12)} < set(sizes.index)
+    assert (tmp_path / "set" / "unreadable.txt").read_text() == f"{bad[0]}\n"
+    assert len(read_identities(tmp_path / "set")) == 32
+
+
+def test_an_identity_with_too_few_readable_images_gives_its_place_to_another(source, tmp_path):
+    damage(source, 0)
+    images = read_identities(source)
+    whole, one_less = (
+        choose_identities(images, 8, 5, seed=0, readable=readable)
+        for readable in (lambda file: True, lambda file: Path(file).read_bytes() != b"no image")
+    )
+    assert "0000" in set(whole["identity"])
+    assert "0000" not in set(one_less["identity"])
+    assert len(set(one_less["identity"]) - set(whole["identity"])) == 1
+    assert one_less.groupby("group")["identity"].nunique().to_dict() == {"dark": 4, "light": 4}
+
+
+def test_too_few_readable_images_are_refused_before_anything_is_copied(source, tmp_path):
+    damage(source, 0, 59)
+    with pytest.raises(InputError, match=r"expected 4 of group 'light' with 5 .* that can be read, got 3"):
+        write_identity_set(source, tmp_path / "set", 8, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_judge_that_is_none_is_refused_before_anything_is_copied(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("qdgs.recognition.identity_sets.choose_identities", None)
+    with pytest.raises(InputError, match=r"nowhere: expected a trained recogniser, got no"):
+        write_identity_set(source, tmp_path / "set", 4, 2, judge=tmp_path / "nowhere")
+
+
+def test_a_set_that_fails_leaves_nothing(source, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qdgs.recognition.identity_sets.identity_purity", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_identity_set(source, tmp_path / "set", 4, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 def test_what_does_not_divide_goes_to_the_first_group(source):
     rows = choose_identities(read_identities(source), 7, 2, seed=0)
     assert rows.groupby("group")["identity"].nunique().to_dict() == {"dark": 4, "light": 3}
@@ -50,7 +105,7 @@ def test_what_does_not_divide_goes_to_the_first_group(source):
 @pytest.mark.parametrize(
     ("identities", "each", "message"),
     [
-        (10, 2, "expected 5 of group 'light' with 2 images or more, got 4"),
+        (10, 2, "expected 5 of group 'light' with 2 images or more that can be read, got 4"),
         (4, 6, "expected at least two identities"),
     ],
 )
@@ -85,7 +140,4 @@ def test_a_name_that_leaves_the_folder_is_refused(source, tmp_path, name):
     rows.drop(columns="group").to_csv(tmp_path / "foreign" / "index.csv", index=False)
     with pytest.raises(InputError, match="expected names that a folder can have"):
         write_identity_set(tmp_path / "foreign", tmp_path / "out", 12, 5)
-    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == [
-        "foreign",
-        "source",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign", "source"]

@@ -60,6 +60,13 @@ def test_images_of_one_source_are_not_compared():
     assert (together.nearest.value, together.equal_error_rate) == (1, 0)
 
 
+def test_two_identities_of_two_images_are_enough_whatever_is_drawn():
+    points, numbers = clustered(0.01, identities=2, each=2)
+    for seed in range(100):
+        told = identity_purity(points, numbers, np.random.default_rng(seed))
+        assert (told.nearest.value, told.equal_error_rate) == (1, 0)
+
+
 def test_an_identity_with_one_image_is_refused():
     points, _ = clustered(0.1, identities=3, each=1)
     with pytest.raises(

@@ -1,8 +1,8 @@
 """`qdgs recognition identities`: a set of N identities × M images, balanced over groups.
 
     OUT/<identity>/<identity>_<number>.png
-    OUT/index.csv     file, identity and group of each image
-    OUT/purity.json   whether the identities hold, by pixels and by a recogniser where one is given
+    OUT/index.csv       file, identity and group of each image
+    OUT/purity.json     whether the identities hold, by pixels and by a recogniser where one is given
     OUT/unreadable.txt  images that could not be read, where there were any
 
 Recognition programs once read MXNet's RecordIO. MXNet is no longer maintained, and a folder an identity with
@@ -134,14 +134,16 @@ def write_identity_set(
     if out.exists():
         raise InputError(f"{out}: expected a new folder, got one that exists; choose another")
     backbone = None if judge is None else load_backbone(judge)
+    images = read_identities(source, min_images=each)
     unreadable: list[str] = []
-    rows = choose_identities(
-        read_identities(source, min_images=each),
-        identities,
-        each,
-        seed=seed,
-        readable=lambda file: _readable(file, unreadable),
-    )
+
+    def readable(file: str) -> bool:
+        found = read_image(file, PIXELS_SIDE) is not None
+        if not found:
+            unreadable.append(file)
+        return found
+
+    rows = choose_identities(images, identities, each, seed=seed, readable=readable)
     with _appearing(out) as temporary:
         rows["file"] = [
             _copied(row, temporary, each) for row in rows.assign(number=rows.index).to_dict("records")
@@ -167,14 +169,6 @@ def _appearing(folder: Path) -> Iterator[Path]:
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _readable(file: str, unreadable: list[str]) -> bool:
-    """Whether an image can be read; noted where it cannot."""
-    found = read_image(file, PIXELS_SIDE) is not None
-    if not found:
-        unreadable.append(file)
-    return found
 
 
 def _copied(row: Mapping[Any, Any], folder: Path, each: int) -> str:

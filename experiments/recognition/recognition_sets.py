@@ -54,10 +54,14 @@ class Sizes:
         image_size: Side that recognisers see it at.
         width: Of the narrow IR-18.
         embedding: Length of its embeddings.
+        scale: Of the logits. With the published 64 so narrow a network has hardly begun to learn after six
+            epochs, and how far it comes hangs on the seed.
         pretrain_epochs: Of pre-training.
-        real_epochs: Of training on the biased set.
         pretrain_rate: First learning rate of pre-training.
-        real_rate: Of training on the biased set.
+        real_epochs: Of going on with the biased set.
+        real_rate: Of going on: with 0.05 nothing was left of what had been learned before.
+        alone_epochs: Of the biased set alone: as many steps as pre-training and going on have.
+        alone_rate: Of the biased set alone.
         batch_size: Images a step.
         evaluations: Of the search that stands in for a qdgs run, where there is none.
     """
@@ -72,10 +76,13 @@ class Sizes:
     image_size: int = 32
     width: int = 16
     embedding: int = 128
-    pretrain_epochs: int = 26
-    real_epochs: int = 26
-    pretrain_rate: float = 0.1
-    real_rate: float = 0.05
+    scale: float = 16.0
+    pretrain_epochs: int = 12
+    pretrain_rate: float = 0.05
+    real_epochs: int = 12
+    real_rate: float = 0.02
+    alone_epochs: int = 39
+    alone_rate: float = 0.05
     batch_size: int = 64
     evaluations: int = 20_000
 
@@ -88,6 +95,7 @@ QUICK = Sizes(
     test=(40, 6, 4),
     pretrain_epochs=8,
     real_epochs=6,
+    alone_epochs=17,
     batch_size=32,
     evaluations=4096,
 )

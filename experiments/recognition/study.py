@@ -8,7 +8,7 @@ Narrow IR-18s of equal size are pre-trained on as many images of as many identit
     qdgs           solutions of a qdgs run, as many of each apparent lightness, each another person
     qdgs-elites    every elite of its dataset an identity (on request)
     qdgs-clusters  clusters of these for identities, as the paper has it (on request)
-    none           not pre-trained: the real set alone, trained on as long as the others do
+    none           not pre-trained: the real set alone, for as many steps
     pixels         nothing is trained: pixels at 16×16 are compared
 
 Each goes on with the same biased "real" set: held-out latents of the same generator, seven identities of
@@ -184,10 +184,10 @@ class Study:
     def _train(self, cell: Cell, folder: Path) -> None:
         start, sizes = folder / f"pretrained-{cell.pretraining}", self.sizes
         trained = folder / f"trained-{cell.pretraining}"
-        real = self._config(folder / "real", cell.seed, sizes.real_epochs, sizes.real_rate, start=start)
         if cell.pretraining == "none":
-            real = real.model_copy(update={"pretrained": None})
+            real = self._config(folder / "real", cell.seed, sizes.alone_epochs, sizes.alone_rate)
         else:
+            real = self._config(folder / "real", cell.seed, sizes.real_epochs, sizes.real_rate, start=start)
             own = folder / f"set-{cell.pretraining}"
             config = self._config(own, cell.seed, sizes.pretrain_epochs, sizes.pretrain_rate)
             train_recogniser(config, start, device=self.device)
@@ -208,7 +208,7 @@ class Study:
                 "backbone": {
                     "name": "ir18", "width": sizes.width, "embedding": sizes.embedding, "dropout": 0.1
                 },
-                "head": {"name": "adaface"},
+                "head": {"name": "adaface", "scale": sizes.scale},
                 "training": {
                     "epochs": epochs,
                     "batch_size": sizes.batch_size,

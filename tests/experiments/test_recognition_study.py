@@ -91,6 +91,7 @@ def tiny(sets, **changes):
             "embedding": 8,
             "pretrain_epochs": 1,
             "real_epochs": 1,
+            "alone_epochs": 4,
             "batch_size": 16,
             "evaluations": 1300,
             **changes,
@@ -353,7 +354,8 @@ def test_the_study_leaves_its_rows_and_does_only_what_is_missing(study, run, tmp
         load_recognition(tmp_path / "out" / "seed-0" / f"trained-{arm}" / "config.yaml")
         for arm in ("none", "qdgs")
     )
-    assert alone == after.model_copy(update={"pretrained": None})
+    schedule = alone.training.model_copy(update={"epochs": 1, "milestones": [1], "learning_rate": 0.02})
+    assert after.model_copy(update={"pretrained": None}) == alone.model_copy(update={"training": schedule})
     assert after.pretrained == str(tmp_path / "out" / "seed-0" / "pretrained-qdgs")
     after = pd.read_csv(tmp_path / "out" / "results.csv")
     kept = after[after["pretraining"].isin(["random", "qdgs", "pixels"])].reset_index(drop=True)
@@ -389,6 +391,14 @@ def test_a_folder_takes_more_runs_and_seeds_but_no_others(study, run, tmp_path):
         checked(first, seeds=2)
     with pytest.raises(InputError, match="got one with other sizes"):
         study.Study(study.FULL, tmp_path / "out", (first,), "cpu").check(1)
+
+
+def test_the_real_set_alone_is_trained_on_for_as_many_steps(sets):
+    for sizes in (sets.FULL, sets.QUICK):
+        images, batch = sizes.real[0] * sizes.real[1], sizes.batch_size
+        steps = sizes.pretrain_epochs * (sizes.pretrain[0] * sizes.pretrain[1] // batch)
+        alone = (sizes.alone_epochs - sizes.real_epochs) * (images // batch)
+        assert abs(alone - steps) < images // batch
 
 
 def test_what_the_study_says_follows_from_its_rows():

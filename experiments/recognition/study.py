@@ -3,8 +3,8 @@
 Narrow IR-18s of equal size are pre-trained on as many images of as many identities:
 
     random         random samples of dcgan-digiface
-    random-gated   random samples that the gate of configs/faces.yaml accepts
-    random-even    the same, as many of each apparent lightness (on request): balance without a search
+    random-gated   random samples that the gate of configs/faces.yaml accepts (on request)
+    random-even    the same, as many of each apparent lightness: balance without a search
     qdgs           solutions of a qdgs run, as many of each apparent lightness, each another person
     qdgs-elites    every elite of its dataset an identity (on request)
     qdgs-clusters  clusters of these for identities, as the paper has it (on request)
@@ -68,7 +68,7 @@ SETS = ("random", "random-gated", "random-even", "qdgs", "qdgs-elites", "qdgs-cl
 
 OF_RUNS = {"qdgs", "qdgs-elites", "qdgs-clusters"}
 ARMS = (*SETS, "none", "pixels")
-FULL_ARMS = ("random", "random-gated", "qdgs", "none", "pixels")
+FULL_ARMS = ("random", "random-even", "qdgs", "none", "pixels")
 QUICK_ARMS = ("random", "qdgs", "pixels")
 PIXELS_SIDE = 64
 VERSION = 6

@@ -424,6 +424,11 @@ def test_what_the_study_says_follows_from_its_rows():
     )
     assert second.startswith("Over all pairs accuracy changes by +0.0023 [+0.0009, +0.0038]: at most half")
     assert second.endswith("is lost.")
+    even = table.assign(comparison="qdgs − random-even")
+    (sentence,) = summary.verdict(even, "light")
+    assert sentence.startswith(
+        "Against as many of each group of random samples that pass a gate: +0.0403, [+0.0"
+    )
     worse = table.assign(difference=-0.02, low=-0.05, high=0.01)
     before = summary.intervals(rows, summary.PRETRAINING)
     alone, first, second = summary.verdict(pd.concat([worse, before]), "light")

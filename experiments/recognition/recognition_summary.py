@@ -111,16 +111,18 @@ def draw_study(rows: dict[str, pd.DataFrame], rarest: str, note: str) -> Figure:
     """
     rows = {after: own for after, own in rows.items() if len(own)}
     last = rows[REAL]
-    pairs = ", ".join(f"{n:,}" for n in sorted(last.loc[last["group"] != "all", "n"].unique()))
+    pairs = " to ".join(
+        f"{n:,}" for n in sorted({*last.loc[last["group"] != "all", "n"].agg(["min", "max"])})
+    )
     seeds = last["seed"].nunique()
     sizes = f"{seeds} seed{'s' if seeds > 1 else ''}, {pairs} pairs a group" + (f"; {note}" if note else "")
     arms = [arm for arm in LOOK if arm in set(last["pretraining"])]
     figure = blank(9.6, 4.6)
-    for axes, (after, own) in zip(
-        figure.subplots(1, len(rows), sharey=True, squeeze=False)[0], rows.items(), strict=True
-    ):
-        _panel(axes, own, arms, rarest)
+    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+    for axes, (after, own) in zip(panels, rows.items(), strict=True):
+        _panel(axes, own, [arm for arm in arms if arm in set(own["pretraining"])], rarest)
         title(axes, HEADINGS[after], sizes if after == REAL else "nothing else seen")
+    panels[0].set_ylabel("verification accuracy", fontsize=SMALL)
     marks = [
         Line2D([], [], color=color, marker=marker, markersize=8, linestyle="", label=label)
         for color, marker, label in (LOOK[arm] for arm in arms)
@@ -142,5 +144,4 @@ def _panel(axes: Axes, rows: pd.DataFrame, arms: list[str], rarest: str) -> None
                 axes.plot(where, values, marker, color=color, alpha=0.35, markersize=4, linestyle="")
                 axes.plot(where[:1], [values.mean()], marker, color=color, markersize=8)
     axes.set_xticks(range(len(groups)), [f"{g}\n(rarest)" if g == rarest else g for g in groups])
-    axes.set_ylabel("verification accuracy", fontsize=SMALL)
     tidy(axes, grid="y")

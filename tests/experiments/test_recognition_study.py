@@ -424,6 +424,9 @@ def test_what_the_study_says_follows_from_its_rows():
     )
     assert second.startswith("Over all pairs accuracy changes by +0.0023 [+0.0009, +0.0038]: at most half")
     assert second.endswith("is lost.")
+    single = list(summary.verdict(summary.intervals(rows[rows["seed"] == 0]), "light"))
+    assert "the qdgs set changes accuracy on the rarest group" in single[0]
+    assert single[0].endswith(": +0.0400, one seed, no interval.")
     even = table.assign(comparison="qdgs − random-even")
     (sentence,) = summary.verdict(even, "light")
     assert sentence.startswith(

@@ -66,10 +66,10 @@ def _measured(folder: Path, arm: str, embedding: str, apart: bool) -> dict[str, 
     images = read_identities(folder / f"set-{arm}")
     sources = np.array(read_json(folder / f"set-{arm}.json")["latents"]) if apart else None
     if embedding == PIXELS:
-        embeddings = thumbnails(_pixels(images.files, SIDE))
+        embeddings = thumbnails(pixels_of(images.files, SIDE))
     else:
         judge = load_backbone(folder / JUDGE)
-        embeddings = embed(judge, _pixels(images.files, judge.image_size))
+        embeddings = embed(judge, pixels_of(images.files, judge.image_size))
     rng = stream(_seed(folder), Stream.BOOTSTRAP)
     purity = identity_purity(embeddings, images.labels, rng, sources=sources)
     return {
@@ -82,5 +82,6 @@ def _measured(folder: Path, arm: str, embedding: str, apart: bool) -> dict[str, 
     }
 
 
-def _pixels(files: tuple[str, ...], side: int) -> Pixels:
+def pixels_of(files: tuple[str, ...], side: int) -> Pixels:
+    """Images `(n, side, side, 3)` of files."""
     return np.stack([read_image(file, side) for file in files])

@@ -124,7 +124,7 @@ class Study:
         told = {
             "version": VERSION,
             "sizes": asdict(self.sizes),
-            "training": self._config(Path("folder"), 0, 1, 1.0).model_dump(mode="json"),
+            "training": self.config(Path("folder"), 0, 1, 1.0).model_dump(mode="json"),
         }
         self._same(self.out / "study.json", told, "with other sizes")
         if not self.takes_no_run:
@@ -185,17 +185,18 @@ class Study:
         start, sizes = folder / f"pretrained-{cell.pretraining}", self.sizes
         trained = folder / f"trained-{cell.pretraining}"
         if cell.pretraining == "none":
-            real = self._config(folder / "real", cell.seed, sizes.alone_epochs, sizes.alone_rate)
+            real = self.config(folder / "real", cell.seed, sizes.alone_epochs, sizes.alone_rate)
         else:
-            real = self._config(folder / "real", cell.seed, sizes.real_epochs, sizes.real_rate, start=start)
+            real = self.config(folder / "real", cell.seed, sizes.real_epochs, sizes.real_rate, start=start)
             own = folder / f"set-{cell.pretraining}"
-            config = self._config(own, cell.seed, sizes.pretrain_epochs, sizes.pretrain_rate)
+            config = self.config(own, cell.seed, sizes.pretrain_epochs, sizes.pretrain_rate)
             train_recogniser(config, start, device=self.device)
         train_recogniser(real, trained, device=self.device)
 
-    def _config(
+    def config(
         self, folder: Path, seed: int, epochs: int, rate: float, *, start: Path | None = None
     ) -> RecognitionConfig:
+        """Of a training on a folder of identities, which goes on from another where `start` is its run."""
         sizes = self.sizes
         # in the proportions of the published 12, 20 and 24 of 26
         milestones = sorted({max(round(epochs * share), 1) for share in (12 / 26, 20 / 26, 24 / 26)})

@@ -399,3 +399,29 @@ def test_the_real_set_alone_is_trained_on_for_as_many_steps(sets):
         steps = sizes.pretrain_epochs * (sizes.pretrain[0] * sizes.pretrain[1] // batch)
         alone = (sizes.alone_epochs - sizes.real_epochs) * (images // batch)
         assert abs(alone - steps) < images // batch
+
+
+def test_without_an_arm_that_is_pre_trained_there_is_one_panel(study, tmp_path, capsys):
+    study.main(["--quick", "--out", str(tmp_path), "--workers", "1", "--arms", "none", "pixels"])
+    assert set(pd.read_csv(tmp_path / "results.csv")["pretraining"]) == {"none", "pixels"}
+    assert not (tmp_path / "pretrained.csv").exists()
+    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+
+
+def test_schedules_are_compared_on_identities_of_no_table(sets, tmp_path):
+    schedules = importlib.import_module("schedules")
+    compared = (
+        schedules.Schedule(64, (1, 0.05)),
+        schedules.Schedule(16, (1, 0.05), (1, 0.02)),
+        schedules.Schedule(16, None, (1, 0.05)),
+    )
+    table = schedules.carry_out(compared, tiny(sets), tmp_path, 0)
+    assert table["scale"].tolist() == [64, 16, 16]
+    assert table[["pretrain_epochs", "real_epochs"]].to_numpy().tolist() == [[1, 0], [1, 1], [0, 1]]
+    assert table["accuracy"].between(0.3, 1).all()
+    trained = tmp_path / "seed-0" / "schedules"
+    going_on = load_recognition(trained / "16-1x0.05-1x0.02" / "config.yaml")
+    assert going_on.pretrained == str(trained / "16-1x0.05-none")
+    assert going_on.data.folder == str(tmp_path / "seed-0" / "real")
+    assert load_recognition(trained / "64-1x0.05-none" / "config.yaml").head.scale == 64
+    pd.testing.assert_frame_equal(schedules.carry_out(compared, tiny(sets), tmp_path, 0), table)
